@@ -1,0 +1,101 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One target per concern; arrows point down only (Docs/Design.md, "Rooms").
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+
+let package = Package(
+    name: "switchback",
+    platforms: [.macOS(.v15)],
+    products: [
+        .executable(name: "switchback", targets: ["Switchback"])
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/onevcat/Rainbow", from: "4.2.2"),
+        .package(url: "https://github.com/ordo-one/TextTable", from: "0.0.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
+        .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .target(
+            name: "KafkaLog",
+            dependencies: ["CRdKafka", logging, metrics],
+            swiftSettings: strict),
+        .target(
+            name: "Checkpoints",
+            dependencies: [
+                "KafkaLog", "CXXHash", logging, metrics, httpClient, nioCore,
+                .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
+        .target(
+            name: "ChangePropagation",
+            dependencies: ["Handover", "Checkpoints", "KafkaLog", "Yams", httpClient, nioCore, logging, metrics],
+            swiftSettings: strict),
+        .target(
+            name: "LocalKafka",
+            dependencies: [nioCore, nioPosix, logging],
+            swiftSettings: strict),
+        .target(
+            name: "Mirror",
+            dependencies: ["KafkaLog", "Checkpoints", logging, metrics],
+            swiftSettings: strict),
+        .target(
+            name: "Demo",
+            dependencies: [
+                "KafkaLog", "Checkpoints", "Handover", "ChangePropagation", logging, "Rainbow",
+                .product(name: "TextTable", package: "TextTable"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "Switchback",
+            dependencies: [
+                "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
+                .product(name: "TextTable", package: "TextTable"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .target(name: "CBaseline", dependencies: ["CRdKafka"], cSettings: [.unsafeFlags(["-O2"])]),
+        .executableTarget(
+            name: "Bench",
+            dependencies: [
+                "CBaseline", "KafkaLog", "LocalKafka", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .target(name: "TestSupport", dependencies: ["LocalKafka", "KafkaLog"], path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(name: "KafkaLogTests", dependencies: ["KafkaLog", "LocalKafka", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "HandoverTests", dependencies: ["Handover", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "ChangePropagationTests", dependencies: ["ChangePropagation", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests",
+            dependencies: ["Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", "TestSupport"],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)
