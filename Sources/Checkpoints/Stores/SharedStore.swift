@@ -17,7 +17,7 @@ public struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible 
     public init?(escaped: String) {
         var segments: [String] = []
         for part in escaped.split(separator: "/", omittingEmptySubsequences: false) {
-            let plain = part.replacing("%2F", with: "/").replacing("%25", with: "%")
+            let plain = String(part.replacing("%2F", with: "/").replacing("%25", with: "%"))
             guard StoreKey(plain).escaped == part else { return nil }
             segments.append(plain)
         }

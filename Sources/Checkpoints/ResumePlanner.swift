@@ -1,0 +1,430 @@
+import KafkaLog
+
+/// Finds, for one partition in one cluster, the record from which to act again: the resume rule of Docs/Design.md
+/// section 3, steps 1 to 6, as a pure state machine.
+///
+/// The owner asks `begin` what to do, makes the lookup that it names, then reads from where it is told and shows every record to
+/// `see`, which says what to do with it. The same machine goes on judging records while acting, since records that were
+/// finished out of order (`beyond`) still have to be skipped.
+public struct ResumePlanner: Sendable {
+    public struct Settings: Sendable, Hashable {
+        /// Least step back of the lookup, in milliseconds.
+        public var slack: Int64 = 1_000
+        /// How long to hold at the log's end for a tail that does not come, in nanoseconds. nil: for ever.
+        public var hold: UInt64? = 30_000_000_000
+        /// LogAppendTime topics: how far back the lookup goes beside the slack, in milliseconds. Step 5.
+        public var appendTimeBound: Int64 = 600_000
+        public init() {}
+    }
+
+    /// What is known of the partition in this cluster before planning.
+    public struct Log: Sendable, Hashable {
+        public var cluster: ClusterID
+        public var topicID: String?
+        public var partitionCount: Int32
+        /// Offset of the first record that is still there.
+        public var start: Int64
+        /// One past the last record, read before any lookup by time.
+        public var highWatermark: Int64
+        public init(cluster: ClusterID, topicID: String? = nil, partitionCount: Int32, start: Int64, highWatermark: Int64) {
+            self.cluster = cluster
+            self.topicID = topicID
+            self.partitionCount = partitionCount
+            self.start = start
+            self.highWatermark = highWatermark
+        }
+    }
+
+    /// A position that this group committed in this cluster's Kafka (the frequent local tier), with what its metadata says.
+    public struct Committed: Sendable, Hashable {
+        public var offset: Int64
+        public var epoch: Int64
+        /// Of the last record before `offset`. nil: the prefix was empty.
+        public var last: Fingerprint?
+        public init(offset: Int64, epoch: Int64, last: Fingerprint?) {
+            self.offset = offset
+            self.epoch = epoch
+            self.last = last
+        }
+    }
+
+    /// What the owner does next.
+    public enum Step: Sendable, Hashable {
+        /// Look up the first offset whose record's time is at or after `time`, and also the first that has a time at all
+        /// (a lookup of time 0), then call `lookedUp`.
+        case lookUp(MillisecondTimestamp)
+        /// Read from this offset and show every record to `see`.
+        case read(from: Int64)
+    }
+
+    /// What to do with a record that was read.
+    public enum Verdict: Sendable, Hashable {
+        /// Nothing: it lies before the place, or is its last.
+        case scanned
+        /// Act on it (or let the rules skip it).
+        case act
+        /// It was finished before: it moves the prefix, and nothing is done.
+        case alreadyDone
+        /// Throw away what was read, and read again from here.
+        case restart(Step, gap: GapEvent?)
+    }
+
+    /// How the place was found. The words of `offsets plan` and of the reports.
+    public enum Method: String, Sendable, Hashable, Codable {
+        case sameCluster = "same cluster"
+        case tail
+        case time
+        case logStart = "log start"
+    }
+
+    public enum Phase: Sendable, Hashable {
+        /// Reading without acting. `holding`: the log's end was reached and the tail is not there yet.
+        case scanning(holding: Bool)
+        /// Acting from `from` on.
+        case acting(from: Int64, Method)
+    }
+
+    public let settings: Settings
+    public let checkpoint: Checkpoint?
+    public private(set) var log: Log
+    public private(set) var phase: Phase = .scanning(holding: false)
+    private var stage: Stage = .confirming(at: 0, Fingerprint(bits: 0))
+    /// Where step 2 begins; -1 before it was looked up.
+    private var start: Int64 = -1
+    /// Where an unconfirmed start would begin: `start`, or the log's start when retention may have eaten the place.
+    private var fallback: Int64 = -1
+    private var fallbackMethod = Method.time
+    /// The log holds something else where the checkpoint was measured (truncated and written anew, or made again).
+    private var diverged = false
+    private var recent: [Fingerprint] = []
+    /// A record of the tail was seen while scanning: this log is the one that the checkpoint speaks of.
+    private var tailSeen = false
+    /// The committed position that won over the checkpoint's, and its last record.
+    private var committedLast: Fingerprint?
+    private var startedAfterTrim = false
+    private var times: [MillisecondTimestamp] = []
+    private var holdUntil: UInt64?
+    private var pendingTail: [Fingerprint] = []
+    private var pendingBeyond: [Fingerprint]
+    private var seenWhileActing: Int64 = 0
+
+    private enum Stage: Sendable, Hashable {
+        /// Step 1: the record at this offset must be this one.
+        case confirming(at: Int64, Fingerprint)
+        /// Step 3.
+        case scanning
+        case acting
+    }
+
+    public init(checkpoint: Checkpoint?, log: Log, settings: Settings = Settings()) {
+        self.checkpoint = checkpoint
+        self.log = log
+        self.settings = settings
+        pendingBeyond = checkpoint?.beyond ?? []
+    }
+
+    // MARK: Beginning
+
+    /// The first step. `identity` is what fingerprints are computed over here.
+    public mutating func begin(committed: Committed?, identity: String) throws(ResumeRefusal) -> Step {
+        guard let checkpoint else {
+            if let committed { return try sameCluster(offset: committed.offset, last: committed.last) }
+            return act(from: log.start, .logStart)
+        }
+        try refuseWhatCannotBe(checkpoint, identity: identity)
+        if let best = bestHere(checkpoint, committed) {
+            if best.offset != checkpoint.position.offset || checkpoint.position.cluster != log.cluster { committedLast = best.last }
+            return try sameCluster(offset: best.offset, last: best.last)
+        }
+        return lookUpOrScan()
+    }
+
+    private func refuseWhatCannotBe(_ checkpoint: Checkpoint, identity: String) throws(ResumeRefusal) {
+        if checkpoint.identity != identity {
+            throw .identityChanged(stored: checkpoint.identity, here: identity)
+        }
+        if log.partitionCount < checkpoint.partitionCount {
+            throw .partitionCount(stored: checkpoint.partitionCount, here: log.partitionCount)
+        }
+        if checkpoint.position.cluster == log.cluster, let stored = checkpoint.topicID, let here = log.topicID, stored != here {
+            throw .topicRecreated(stored: stored, here: here)
+        }
+    }
+
+    /// Step 1's candidates: the higher epoch wins, then the higher offset of this cluster (both are done prefixes).
+    private func bestHere(_ checkpoint: Checkpoint, _ committed: Committed?) -> (offset: Int64, last: Fingerprint?)? {
+        let stored = checkpoint.position.cluster == log.cluster ? (checkpoint.position.offset, checkpoint.tail.last) : nil
+        guard let committed, committed.epoch >= checkpoint.epoch else { return stored }
+        if committed.epoch == checkpoint.epoch, let stored, stored.0 >= committed.offset { return stored }
+        return (committed.offset, committed.last)
+    }
+
+    private mutating func sameCluster(offset: Int64, last: Fingerprint?) throws(ResumeRefusal) -> Step {
+        guard offset <= log.highWatermark else {
+            throw .aboveHighWatermark(stored: offset, highWatermark: log.highWatermark)
+        }
+        if offset < log.start { return startAfterTrim(offset: offset) }
+        // At the log's very start there is no record before it that could be compared.
+        guard let last, offset > log.start else { return act(from: offset, .sameCluster) }
+        stage = .confirming(at: offset - 1, last)
+        return .read(from: offset - 1)
+    }
+
+    /// Retention passed the position in its own cluster (F08): the gap is known to the record.
+    private var knownGap: GapEvent?
+    private mutating func startAfterTrim(offset: Int64) -> Step {
+        knownGap = GapEvent(
+            reason: .retention, from: Position(offset, in: log.cluster), to: Position(log.start, in: log.cluster),
+            records: log.start - offset, since: checkpoint?.witness, until: nil)
+        startedAfterTrim = true
+        return act(from: log.start, .logStart)
+    }
+
+    /// A gap that planning itself found, to be raised before the first record is acted on. Taken once.
+    public mutating func takeGap() -> GapEvent? {
+        defer { knownGap = nil }
+        return knownGap
+    }
+
+    /// Steps 2 and 5.
+    private mutating func lookUpOrScan() -> Step {
+        guard let checkpoint, !checkpoint.tail.isEmpty else { return act(from: log.start, .logStart) }
+        stage = .scanning
+        phase = .scanning(holding: false)
+        guard let time = lookUpTime else {
+            start = log.start
+            fallback = log.start
+            fallbackMethod = .logStart
+            return .read(from: log.start)
+        }
+        return .lookUp(time)
+    }
+
+    /// Step 1 did not hold: on to step 2. Without a checkpoint there is nothing to find the place by.
+    private mutating func findPlace() -> Step {
+        committedLast = nil
+        if checkpoint == nil {
+            knownGap = GapEvent(
+                reason: .diverged, from: nil, to: Position(log.start, in: log.cluster), records: nil, since: nil, until: nil)
+        }
+        return lookUpOrScan()
+    }
+
+    private var lookUpTime: MillisecondTimestamp? {
+        guard let checkpoint, let witness = checkpoint.witness else { return nil }
+        return witness.moved(by: -(max(checkpoint.disorder, settings.slack) + appendTimeStep))
+    }
+
+    private var appendTimeStep: Int64 { checkpoint?.timestampType == .logAppendTime ? settings.appendTimeBound : 0 }
+
+    /// The answer to `.lookUp`: concrete offsets, nil where the broker answered "none".
+    public mutating func lookedUp(_ found: Int64?, firstTimed: Int64?) -> Step {
+        // "None" is the high watermark that was read before, never END, which a later moment would resolve (trap 7).
+        start = max(log.start, min(found ?? log.highWatermark, log.highWatermark))
+        fallback = start
+        if log.start > 0, firstTimed == nil || found == firstTimed {
+            // Nothing here is older than the looked-up time: retention may have eaten the place.
+            fallback = log.start
+            fallbackMethod = .logStart
+        }
+        return .read(from: start)
+    }
+
+    private mutating func act(from offset: Int64, _ method: Method) -> Step {
+        stage = .acting
+        phase = .acting(from: offset, method)
+        times = []
+        recent = []
+        return .read(from: offset)
+    }
+
+    // MARK: Reading
+
+    /// Judges the next record, in log order. `now` is monotonic nanoseconds.
+    public mutating func see(
+        offset: Int64, fingerprint: Fingerprint, timestamp: MillisecondTimestamp?, now: UInt64
+    ) -> Verdict {
+        switch stage {
+        case .confirming(let at, let expected):
+            if offset == at, fingerprint == expected {
+                _ = act(from: offset &+ 1, .sameCluster)
+                return .scanned
+            }
+            diverged = offset == at
+            return .restart(findPlace(), gap: takeGap())
+        case .scanning:
+            return scan(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now)
+        case .acting:
+            return judge(fingerprint, timestamp)
+        }
+    }
+
+    private mutating func scan(
+        offset: Int64, fingerprint: Fingerprint, timestamp: MillisecondTimestamp?, now: UInt64
+    ) -> Verdict {
+        guard let checkpoint else { return .act }
+        recent.append(fingerprint)
+        if recent.count > checkpoint.tail.count { recent.removeFirst() }
+        if checkpoint.position.cluster == log.cluster, tailSeen, !diverged, offset >= checkpoint.position.offset {
+            // The tail's last record was compacted away, others of it are here: the offset itself is good.
+            _ = act(from: offset, .sameCluster)
+            return judge(fingerprint, timestamp)
+        }
+        if checkpoint.tail.contains(fingerprint) { tailSeen = true }
+        // Only as much of the tail as fits between the scan's start and here; the first occurrence, so that a mirror that
+        // repeated a run costs repeats and never a loss.
+        if fingerprint == checkpoint.tail.last, recent.elementsEqual(checkpoint.tail.suffix(recent.count)) {
+            _ = act(from: offset &+ 1, .tail)
+            return .scanned
+        }
+        note(timestamp)
+        if let timestamp, let lookUpTime, timestamp < lookUpTime {
+            // Older ground still arriving: the mirror is behind, which is no reason to give up.
+            holdUntil = nil
+        }
+        if isPast { return giveUp() }
+        return .scanned
+    }
+
+    /// Tells that everything up to the log's end has been read. nil: nothing to do but wait for more.
+    public mutating func reachedEnd(now: UInt64) -> Verdict? {
+        switch stage {
+        case .acting: return nil
+        case .confirming:
+            // The record before the position is not there any more (compaction): find the place by time.
+            return .restart(findPlace(), gap: takeGap())
+        case .scanning:
+            phase = .scanning(holding: true)
+            guard let hold = settings.hold else { return nil }
+            guard let until = holdUntil else {
+                holdUntil = now &+ hold
+                return nil
+            }
+            return now >= until ? giveUp() : nil
+        }
+    }
+
+    /// When `reachedEnd` should be called again though nothing was read. nil: no need.
+    public var nextDeadline: UInt64? { stage == .scanning ? holdUntil : nil }
+
+    private mutating func note(_ timestamp: MillisecondTimestamp?) {
+        guard let timestamp else { return }
+        times.append(timestamp)
+        if times.count > Checkpoint.witnesses { times.removeFirst() }
+    }
+
+    /// The last 16 times read are all newer than the checkpoint's place can be.
+    private var isPast: Bool {
+        guard let checkpoint, let witness = checkpoint.witness, times.count >= Checkpoint.witnesses, let oldest = times.min()
+        else { return false }
+        return oldest > witness.moved(by: checkpoint.disorder + 2 * settings.slack + appendTimeStep)
+    }
+
+    private mutating func giveUp() -> Verdict {
+        let trimmed = log.start > 0
+        let from = fallback
+        let mustReport = trimmed || diverged || checkpoint?.timestampType == .logAppendTime
+        let reason: GapEvent.Reason = diverged ? .diverged : trimmed ? .retention : .unconfirmedAppendTime
+        let gap = GapEvent(
+            reason: reason, from: checkpoint?.position, to: Position(from, in: log.cluster), records: nil,
+            since: checkpoint?.witness, until: nil)
+        pendingTail = checkpoint?.tail ?? []
+        return .restart(act(from: from, fallbackMethod), gap: mustReport ? gap : nil)
+    }
+
+    // MARK: Acting
+
+    /// Records past this many times the span of `beyond` (and this many more) are not looked for in it any longer.
+    private static let beyondReach: (times: Int64, more: Int64) = (2, 4_096)
+
+    private mutating func judge(_ fingerprint: Fingerprint, _ timestamp: MillisecondTimestamp?) -> Verdict {
+        if pendingTail.isEmpty, pendingBeyond.isEmpty { return .act }
+        note(timestamp)
+        if isPast { pendingTail = [] }
+        seenWhileActing += 1
+        if pendingTail.isEmpty, seenWhileActing > pendingSpan * Self.beyondReach.times + Self.beyondReach.more {
+            pendingBeyond = []
+        }
+        if let index = pendingTail.firstIndex(of: fingerprint) {
+            pendingTail.remove(at: index)
+            return .alreadyDone
+        }
+        if let index = pendingBeyond.firstIndex(of: fingerprint) {
+            pendingBeyond.remove(at: index)
+            return .alreadyDone
+        }
+        return .act
+    }
+
+    /// What the tracker goes on from once acting has begun: the checkpoint where its tail lies right before the place,
+    /// nil where the place is unconfirmed (the old tail would not be in the order of this log).
+    public var resumed: DonePrefix? {
+        guard case .acting(_, let method) = phase, let checkpoint else { return nil }
+        guard method == .sameCluster || method == .tail || startedAfterTrim else { return nil }
+        var done = checkpoint.done
+        if let committedLast { done.tail = [committedLast] }
+        return done
+    }
+
+    private var pendingSpan: Int64 { checkpoint?.beyondSpan ?? 0 }
+
+    /// Fingerprints that are still to be skipped when they go by: part of the next checkpoint's `beyond`, so that a crash
+    /// now does not forget them.
+    public var pending: [Fingerprint] { pendingTail + pendingBeyond }
+}
+
+/// A range of records that may be lost, or a start that could not be confirmed: counted, logged, and shown. Never silent.
+public struct GapEvent: Hashable, Sendable {
+    public enum Reason: String, Sendable, Codable {
+        /// The log was trimmed past the place.
+        case retention
+        /// The cluster holds other records where the checkpoint was measured.
+        case diverged
+        /// A LogAppendTime topic whose tail was not found: acting again from the configured bound.
+        case unconfirmedAppendTime
+    }
+
+    public let reason: Reason
+    /// Where the checkpoint stood, in the cluster where it was measured.
+    public let from: Position?
+    /// Where acting begins, in this cluster.
+    public let to: Position
+    /// How many records are missing; nil: can't be known across clusters.
+    public let records: Int64?
+    /// The checkpoint's witness.
+    public let since: MillisecondTimestamp?
+    /// The time of the first record acted on, when it has one.
+    public var until: MillisecondTimestamp?
+
+    public init(reason: Reason, from: Position?, to: Position, records: Int64?, since: MillisecondTimestamp?, until: MillisecondTimestamp?) {
+        self.reason = reason
+        self.from = from
+        self.to = to
+        self.records = records
+        self.since = since
+        self.until = until
+    }
+}
+
+/// Why a partition is not resumed at all (Docs/Design.md section 3, step 6). Each names the next step.
+public enum ResumeRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    case identityChanged(stored: String, here: String)
+    case partitionCount(stored: Int32, here: Int32)
+    case topicRecreated(stored: String, here: String)
+    case aboveHighWatermark(stored: Int64, highWatermark: Int64)
+    case format(CheckpointFormatError)
+
+    public var description: String {
+        switch self {
+        case .identityChanged(let stored, let here):
+            "the checkpoint's fingerprints are over '\(stored)', this worker's over '\(here)': set identity back to '\(stored)', or rewind the group"
+        case .partitionCount(let stored, let here):
+            "the topic had \(stored) partitions when the checkpoint was written and has \(here) here: mirror it with the same count, or rewind the group"
+        case .topicRecreated(let stored, let here):
+            "the topic was deleted and made again (id \(stored), now \(here)): rewind the group when its new records are wanted"
+        case .aboveHighWatermark(let stored, let highWatermark):
+            "the checkpoint is at offset \(stored), above the log's end \(highWatermark): the topic was made again or its log was cut; compare it with another datacenter's, then rewind the group"
+        case .format(let error): error.description
+        }
+    }
+}

@@ -1,0 +1,192 @@
+import Checkpoints
+import KafkaLog
+import TestSupport
+import Testing
+
+@Suite("The resume rule")
+struct ResumePlannerTests {
+    typealias Mix = ResumeWorld.Mix
+
+    private func planner(for world: ResumeWorld) -> ResumePlanner {
+        var settings = ResumePlanner.Settings()
+        settings.slack = ResumeWorld.slack
+        let log = ResumePlanner.Log(
+            cluster: ResumeWorld.away, partitionCount: 1, start: Int64(world.logStart), highWatermark: Int64(world.there))
+        return ResumePlanner(checkpoint: world.checkpoint, log: log, settings: settings)
+    }
+
+    @Test("no loss without an event in any world; exact where the mirror keeps order and does not repeat", arguments: [
+        Mix(), Mix(identical: 0.1), Mix(repeats: 0.03), Mix(trimmed: 0.25), Mix(identical: 0.1, repeats: 0.03, trimmed: 0.25),
+    ])
+    func property(_ mix: Mix) throws {
+        let seed = Seed.fresh("the resume rule, \(mix.testDescription)")
+        var exact = 0, lostWithEvent = 0, repeated = 0
+        let runs = 3000
+        for run in 0..<runs {
+            var random = SeededGenerator(seed: seed &+ UInt64(run))
+            let world = ResumeWorld(mix: mix, using: &random)
+            var planner = planner(for: world)
+            let (acted, gaps) = try world.resume(planner: &planner)
+            let verdict = world.judge(acted)
+            #expect(verdict.lost == 0 || !gaps.isEmpty, "lost \(verdict.lost) in silence: seed \(seed &+ UInt64(run))")
+            if mix.repeats == 0, mix.trimmed == 0, mix.identical == 0 {
+                #expect(verdict == (0, 0), "not exact: seed \(seed &+ UInt64(run))")
+            }
+            lostWithEvent += verdict.lost > 0 ? 1 : 0
+            exact += verdict == (0, 0) ? 1 : 0
+            repeated += verdict.repeated
+        }
+        print("resume rule, \(mix.testDescription): \(runs) runs, exact \(exact), lost with an event \(lostWithEvent), repeated \(repeated)")
+        #expect(mix.trimmed > 0 || lostWithEvent == 0)
+    }
+
+    // MARK: Same cluster
+
+    private static let here = ClusterID("here")
+
+    private func prefix(_ count: Int, tail: [Fingerprint], witness: Int64 = 5_000) -> Checkpoint {
+        let done = DonePrefix(
+            witness: MillisecondTimestamp(witness), disorder: 0, tail: tail, beyond: [], beyondSpan: 0,
+            position: Position(Int64(count), in: Self.here), timestampType: .createTime)
+        return Checkpoint(
+            done: done, partitionCount: 3, identity: "record", epoch: 4, worker: "w", writtenAt: MillisecondTimestamp(clamped: 1))
+    }
+
+    private func log(start: Int64 = 0, highWatermark: Int64, partitions: Int32 = 3) -> ResumePlanner.Log {
+        ResumePlanner.Log(cluster: Self.here, partitionCount: partitions, start: start, highWatermark: highWatermark)
+    }
+
+    private let a = Fingerprint(bits: 1), b = Fingerprint(bits: 2), c = Fingerprint(bits: 3)
+    private let time = MillisecondTimestamp(clamped: 5_000)
+
+    @Test("In its own cluster a checkpoint is confirmed by the record before it, and goes on at its offset")
+    func confirmed() throws {
+        var planner = ResumePlanner(checkpoint: prefix(10, tail: [a, b]), log: log(highWatermark: 20))
+        #expect(try planner.begin(committed: nil, identity: "record") == .read(from: 9))
+        #expect(planner.see(offset: 9, fingerprint: b, timestamp: time, now: 0) == .scanned)
+        #expect(planner.phase == .acting(from: 10, .sameCluster))
+        #expect(planner.see(offset: 10, fingerprint: c, timestamp: time, now: 0) == .act)
+        #expect(planner.resumed?.tail == [a, b])
+    }
+
+    @Test("Another record where the tail's last should be: the log was cut or made again; found by time, and reported when it isn't")
+    func diverged() throws {
+        var planner = ResumePlanner(checkpoint: prefix(10, tail: [a, b]), log: log(highWatermark: 20))
+        _ = try planner.begin(committed: nil, identity: "record")
+        let verdict = planner.see(offset: 9, fingerprint: c, timestamp: time, now: 0)
+        #expect(verdict == .restart(.lookUp(MillisecondTimestamp(clamped: 4_000)), gap: nil))
+        #expect(planner.lookedUp(3, firstTimed: 0) == .read(from: 3))
+        #expect(planner.reachedEnd(now: 5) == nil)
+        guard case .restart(.read(from: 3), let gap) = planner.reachedEnd(now: 5 + 30_000_000_000) else {
+            Issue.record("did not give up after the hold time")
+            return
+        }
+        #expect(gap?.reason == .diverged)
+        #expect(planner.resumed == nil)
+    }
+
+    @Test("The tail's last record compacted away: the offset is good once another record of the tail was seen")
+    func compactedTail() throws {
+        var planner = ResumePlanner(checkpoint: prefix(10, tail: [a, b]), log: log(highWatermark: 20))
+        _ = try planner.begin(committed: nil, identity: "record")
+        guard case .restart(.lookUp, nil) = planner.see(offset: 12, fingerprint: c, timestamp: time, now: 0) else {
+            Issue.record("a hole was taken for confirmation")
+            return
+        }
+        #expect(planner.lookedUp(7, firstTimed: 0) == .read(from: 7))
+        #expect(planner.see(offset: 8, fingerprint: a, timestamp: time, now: 0) == .scanned)
+        #expect(planner.see(offset: 12, fingerprint: c, timestamp: time, now: 0) == .act)
+    }
+
+    @Test("Retention passed the position in its own cluster: a gap with the exact count, then the log's start")
+    func retention() throws {
+        var planner = ResumePlanner(checkpoint: prefix(10, tail: [a, b]), log: log(start: 14, highWatermark: 20))
+        #expect(try planner.begin(committed: nil, identity: "record") == .read(from: 14))
+        let taken = planner.takeGap()
+        let gap = try #require(taken)
+        #expect(gap.reason == .retention && gap.records == 4)
+        #expect(planner.takeGap() == nil)
+    }
+
+    @Test("Above the high watermark, fewer partitions, another identity, another topic id: refused, with the next step")
+    func refusals() {
+        func refusal(_ log: ResumePlanner.Log, identity: String = "record", topicID: String? = nil) -> ResumeRefusal? {
+            var checkpoint = prefix(10, tail: [a, b])
+            checkpoint.topicID = topicID
+            var planner = ResumePlanner(checkpoint: checkpoint, log: log)
+            do throws(ResumeRefusal) {
+                _ = try planner.begin(committed: nil, identity: identity)
+                return nil
+            } catch { return error }
+        }
+        #expect(refusal(log(highWatermark: 9)) == .aboveHighWatermark(stored: 10, highWatermark: 9))
+        #expect(refusal(log(highWatermark: 20, partitions: 2)) == .partitionCount(stored: 3, here: 2))
+        #expect(refusal(log(highWatermark: 20, partitions: 6)) == nil)
+        #expect(refusal(log(highWatermark: 20), identity: "json:meta.id") == .identityChanged(stored: "record", here: "json:meta.id"))
+        var other = log(highWatermark: 20)
+        other.topicID = "new"
+        #expect(refusal(other, topicID: "old") == .topicRecreated(stored: "old", here: "new"))
+        #expect(refusal(other) == nil)
+    }
+
+    @Test("Local commits: the higher epoch wins, then the higher offset; an older epoch's commit is not believed", arguments: [
+        (4, 15, Int64(14)), (4, 8, 9), (5, 8, 7), (3, 15, 9),
+    ])
+    func commits(epoch: Int64, offset: Int64, readFrom: Int64) throws {
+        var planner = ResumePlanner(checkpoint: prefix(10, tail: [a, b]), log: log(highWatermark: 20))
+        let committed = ResumePlanner.Committed(offset: offset, epoch: epoch, last: c)
+        #expect(try planner.begin(committed: committed, identity: "record") == .read(from: readFrom))
+        if readFrom == offset - 1 {
+            #expect(planner.see(offset: readFrom, fingerprint: c, timestamp: time, now: 0) == .scanned)
+            #expect(planner.resumed?.tail == [c])
+        }
+    }
+
+    // MARK: Other cluster
+
+    @Test("A lookup that answers none starts at the watermark read before it, never at a later end (trap 7, mutant '-1 as END')")
+    func noneIsTheWatermark() throws {
+        var planner = ResumePlanner(
+            checkpoint: prefix(10, tail: [a, b]),
+            log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 6))
+        #expect(try planner.begin(committed: nil, identity: "record") == .lookUp(MillisecondTimestamp(clamped: 4_000)))
+        #expect(planner.lookedUp(nil, firstTimed: 2) == .read(from: 6))
+        #expect(planner.reachedEnd(now: 1) == nil)
+        #expect(planner.phase == .scanning(holding: true))
+        #expect(planner.see(offset: 6, fingerprint: a, timestamp: time, now: 2) == .scanned)
+        #expect(planner.see(offset: 7, fingerprint: b, timestamp: time, now: 2) == .scanned)
+        #expect(planner.see(offset: 8, fingerprint: c, timestamp: time, now: 2) == .act)
+    }
+
+    @Test("Older ground that still arrives is no reason to give up holding")
+    func holdWhileOlderGroundArrives() throws {
+        var planner = ResumePlanner(
+            checkpoint: prefix(10, tail: [a, b]),
+            log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 0))
+        _ = try planner.begin(committed: nil, identity: "record")
+        _ = planner.lookedUp(nil, firstTimed: nil)
+        let second: UInt64 = 1_000_000_000
+        #expect(planner.reachedEnd(now: 0) == nil)
+        #expect(planner.see(offset: 0, fingerprint: c, timestamp: MillisecondTimestamp(clamped: 1), now: 29 * second) == .scanned)
+        #expect(planner.reachedEnd(now: 31 * second) == nil)
+        #expect(planner.reachedEnd(now: 60 * second) == nil)
+        #expect(planner.reachedEnd(now: 61 * second) != nil)
+    }
+
+    @Test("A LogAppendTime checkpoint steps back by the configured bound, and an unconfirmed start is reported")
+    func logAppendTime() throws {
+        var checkpoint = prefix(10, tail: [a, b], witness: 2_000_000)
+        checkpoint.timestampType = .logAppendTime
+        var planner = ResumePlanner(
+            checkpoint: checkpoint,
+            log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 9))
+        #expect(try planner.begin(committed: nil, identity: "record") == .lookUp(MillisecondTimestamp(clamped: 2_000_000 - 601_000)))
+        _ = planner.lookedUp(4, firstTimed: 0)
+        _ = planner.reachedEnd(now: 0)
+        guard case .restart(.read(from: 4), let gap) = planner.reachedEnd(now: 30_000_000_000) else {
+            Issue.record("did not give up")
+            return
+        }
+        #expect(gap?.reason == .unconfirmedAppendTime)
+    }
+}
