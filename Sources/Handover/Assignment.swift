@@ -166,6 +166,10 @@ public enum HandoverRefusal: Error, Hashable, Sendable, CustomStringConvertible 
     case notDraining(epoch: Int64)
     /// Nobody has worked on this group and origin yet.
     case unknown(AssignmentKey)
+    /// The owner has not said yet which partitions it holds, so nobody could know what must be sealed.
+    case notReported(AssignmentKey, owner: Datacenter)
+    /// Others changed the assignment again and again meanwhile.
+    case busy(AssignmentKey)
     /// The store answered for another format than this version knows.
     case format(String)
 
@@ -176,6 +180,9 @@ public enum HandoverRefusal: Error, Hashable, Sendable, CustomStringConvertible 
         case .alreadyThere(let owner): "\(owner) owns it already"
         case .notDraining(let epoch): "no drain is under way in epoch \(epoch)"
         case .unknown(let key): "the store knows no assignment of \(key): start a worker of that group first, or check the names"
+        case .notReported(let key, let owner):
+            "\(owner) has not reported the partitions of \(key) yet: wait until its workers have joined, or force a failover"
+        case .busy(let key): "the assignment of \(key) kept changing: try again"
         case .format(let what): "the stored assignment can't be read (\(what)): it was written by another version"
         }
     }

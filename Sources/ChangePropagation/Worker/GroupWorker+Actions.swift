@@ -1,0 +1,199 @@
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+
+/// Takes records through the rules, and runs the actions that they want within their slots.
+extension GroupWorker {
+    /// How many actions of the group run at once.
+    private var slots: Int { setup.rules.map(\.concurrency).max() ?? 1 }
+
+    func take(_ batch: RecordBatch) {
+        let now = clock.monotonic()
+        for run in batch.runs {
+            guard let work = partitions[run.partition], work.stage == .reading else { continue }
+            for index in run.range {
+                // A restart throws away the rest of what was read.
+                guard take(batch, index, run.partition, now) else { break }
+            }
+            noticeActing(run.partition)
+        }
+        pump()
+    }
+
+    private func take(_ batch: RecordBatch, _ index: Int, _ partition: TopicPartition, _ now: UInt64) -> Bool {
+        batch.withRecord(at: index) { record in
+            counts.read += 1
+            let parsed: Result<JSONValue, EventError> = record.withValue { bytes in
+                guard let bytes else { return .success(.null) }
+                do throws(EventError) { return .success(try parseEvent(bytes)) } catch { return .failure(error) }
+            }
+            let type = record.timestampType
+            let (fingerprint, hasIdentity) = fingerprint(of: record, type: type, event: try? parsed.get())
+            let seen = partitions[partition]?.see(
+                offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: type,
+                now: now, limits: limits)
+            switch seen {
+            case .nothing?: return true
+            case nil: return false
+            case .restart(let step, let gap)?:
+                restart(partition, step, gap: gap)
+                return false
+            case .event(let ticket)?:
+                noticeActing(partition)
+                judge(record, parsed, partition, ticket, fingerprint)
+                return partitions[partition]?.stage == .reading
+            }
+        }
+    }
+
+    private func fingerprint(
+        of record: borrowing RecordView, type: TimestampType, event: JSONValue?
+    ) -> (Fingerprint, hasIdentity: Bool) {
+        if setup.identity != .record {
+            let headers = setup.identity.needsHeaders ? (try? record.headers()) ?? [] : []
+            let bytes = setup.identity.bytes(event: event) { name in headers.last { $0.name == name }?.value }
+            if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
+        }
+        // LogAppendTime is another one in the mirror, so it is no part of what a record is.
+        let timestamp = type == .createTime ? record.timestamp : nil
+        let fingerprint = record.withKey { key in
+            record.withValue { value in Fingerprint.ofRecord(key: key, value: value, timestamp: timestamp) }
+        }
+        return (fingerprint, false)
+    }
+
+    /// Asks the rules about one event, and queues what they want done.
+    private func judge(
+        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition,
+        _ ticket: PrefixTracker.Ticket, _ fingerprint: Fingerprint
+    ) {
+        let event: JSONValue
+        switch parsed {
+        case .success(let value): event = value
+        case .failure(let error):
+            // No rule can want what can't be read. Counted and logged; it moves the prefix (trap 3).
+            counts.unparsable += 1
+            logger.error(
+                "An event can't be parsed; it is skipped", metadata: [
+                    "partition": "\(partition)", "offset": "\(record.offset)", "error": "\(error)",
+                ])
+            partitions[partition]?.finishSkipped(ticket)
+            return
+        }
+        var actions: [(rule: Rule, requests: [ActionRequest])] = []
+        for rule in rules(for: partition) {
+            do throws(EventError) {
+                if case .act(let requests) = try rule.evaluate(event) { actions.append((rule, requests)) }
+            } catch {
+                counts.failed += 1
+                let why = "rule \(rule.name), offset \(record.offset): \(error)"
+                if rule.onFailure == .halt { return halt(partition, why) }
+                logger.error("An event is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
+            }
+        }
+        guard !actions.isEmpty else {
+            counts.skipped += 1
+            partitions[partition]?.finishSkipped(ticket)
+            return
+        }
+        let generation = partitions[partition]?.generation ?? 0
+        partitions[partition]?.enqueue(
+            Job(
+                partition: partition, generation: generation, ticket: ticket, offset: record.offset, timestamp: record.timestamp,
+                fingerprint: fingerprint, actions: actions, lane: lane(of: record, actions.map(\.rule)),
+                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) } }))
+    }
+
+    private func rules(for partition: TopicPartition) -> [Rule] {
+        guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
+        return setup.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
+    }
+
+    private func lane(of record: borrowing RecordView, _ rules: [Rule]) -> UInt64? {
+        if rules.contains(where: { $0.order == .partition }) { return 0 }
+        guard rules.contains(where: { $0.order == .key }) else { return nil }
+        return record.withKey { key in key.map { Fingerprint.ofRecord(key: $0, value: nil, timestamp: nil).bits } }
+    }
+
+    // MARK: Slots
+
+    /// Starts what may start: slots free, lease good, order kept.
+    func pump() {
+        guard !isStopping else { return }
+        let order = partitions.keys.sorted()
+        guard !order.isEmpty else { return }
+        var idle = 0
+        while runningActions < slots, idle < order.count {
+            turn = (turn + 1) % order.count
+            let partition = order[turn]
+            guard let origin = partitions[partition]?.origin, leases[origin]?.allowsAction(at: clock.monotonic()) == true,
+                let job = partitions[partition]?.takeJob()
+            else {
+                idle += 1
+                continue
+            }
+            idle = 0
+            start(job, origin: origin)
+        }
+        for partition in order { noteCaughtUp(partition) }
+    }
+
+    private func noteCaughtUp(_ partition: TopicPartition) {
+        guard let work = partitions[partition], work.isActing, work.isAllDone, !work.isPaused else { return }
+        guard let log = work.planner?.log, work.nextOffset >= log.highWatermark else { return }
+        partitions[partition]?.caughtUpAt = clock.wall()
+    }
+
+    private func start(_ job: Job, origin: Datacenter) {
+        runningActions += 1
+        nextTask += 1
+        let id = nextTask
+        let epoch = leases[origin]?.epoch
+        actionTasks[id] = Task { [action, leases, clock] in
+            var ending = PartitionWork.Ending.finished
+            var failures = 0
+            for (rule, requests) in job.actions {
+                let result = await action.run(requests, of: rule, mayStart: {
+                    // Asked right before every single request: a pause of this process may have outlasted the lease.
+                    leases[origin].map { $0.epoch == epoch && $0.allowsAction(at: clock.monotonic()) } ?? false
+                })
+                switch result {
+                case .done, .ignored: continue
+                case .interrupted: ending = .again
+                case .failed(let why, let tries):
+                    failures += 1
+                    guard rule.onFailure == .halt else { continue }
+                    ending = .halt("rule \(rule.name), offset \(job.offset): \(why), after \(tries) tries")
+                }
+                if case .finished = ending { continue }
+                break
+            }
+            self.ended(job, ending, failures: failures, task: id)
+        }
+    }
+
+    private func ended(_ job: Job, _ ending: PartitionWork.Ending, failures: Int, task: UInt64) {
+        runningActions -= 1
+        actionTasks[task] = nil
+        counts.failed += failures
+        if case .finished = ending { counts.acted += 1 }
+        if case .halt(let why) = ending {
+            logger.error(
+                "An action failed for good; the partition is stopped, the others go on (on_failure: halt)",
+                metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
+        }
+        partitions[job.partition]?.ended(job, ending)
+        if partitions[job.partition]?.stage == .draining, partitions[job.partition]?.isIdle == true {
+            // The last one: seal at once instead of at the next interval.
+            Task { await writeCheckpoints(of: [job.partition]) }
+        }
+        pump()
+    }
+}
+
+extension EventIdentity {
+    fileprivate var needsHeaders: Bool {
+        if case .header = self { true } else { false }
+    }
+}

@@ -1,0 +1,194 @@
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+
+/// Follows the assignments of the group's origins: takes them, drains and seals, or stands by.
+extension GroupWorker {
+    var origins: Set<Datacenter> { Set(setup.rules.flatMap(\.origins)) }
+
+    private func key(_ origin: Datacenter) -> AssignmentKey { AssignmentKey(group: setup.group, origin: origin) }
+
+    /// Reads the assignments when a hint comes and at least three times a lease.
+    func assignmentLoop(_ hints: AsyncStream<Void>) async {
+        let interval = setup.lease / 3
+        let (ticks, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while !Task.isCancelled {
+                    continuation.yield()
+                    do { try await Task.sleep(for: interval) } catch { break }
+                }
+                continuation.finish()
+            }
+            group.addTask { for await _ in hints { continuation.yield() } }
+            for await _ in ticks { await refreshAssignments() }
+            group.cancelAll()
+        }
+    }
+
+    /// Turns the store's hints of change into looks at the assignments.
+    func watchLoop() async {
+        for await _ in assignmentStore.store.changes(under: StoreKey("assignments", setup.group)) { assignmentHint?.yield() }
+    }
+
+    private func refreshAssignments() async {
+        let sent = clock.monotonic()
+        do {
+            let found = try await assignmentStore.load(group: setup.group)
+            let answered = clock.monotonic()
+            storeAnswered()
+            for origin in origins.sorted() {
+                if let stored = found[origin] {
+                    await see(stored, origin: origin, sent: sent, answered: answered)
+                } else {
+                    try await createHome(origin)
+                }
+            }
+        } catch {
+            storeFailed(error)
+        }
+        pump()
+    }
+
+    /// The first worker of a group that looks writes down that every origin is at home.
+    private func createHome(_ origin: Datacenter) async throws {
+        let assignment = Assignment(
+            owner: origin, leaseMilliseconds: Int64(setup.lease.nanoseconds / 1_000_000), by: setup.workerName,
+            reason: "the first worker of the group", since: clock.wall())
+        _ = try await assignmentStore.change(key(origin), to: assignment, expecting: 0)
+        assignmentHint?.yield()
+    }
+
+    func storeAnswered() {
+        guard storeFailingSince != nil else { return }
+        storeFailingSince = nil
+        logger.info("The checkpoint store answers again")
+    }
+
+    func storeFailed(_ error: any Error) {
+        guard storeFailingSince == nil else { return }
+        storeFailingSince = clock.monotonic()
+        logger.error(
+            "The checkpoint store can't be used; trying on, and acting goes on only until the lease runs out",
+            metadata: ["error": "\(error)", "lease": "\(setup.lease)"])
+    }
+
+    // MARK: What an assignment means here
+
+    private func see(_ stored: StoredAssignment, origin: Datacenter, sent: UInt64, answered: UInt64) async {
+        let assignment = stored.assignment
+        let before = assignments[origin]
+        if let before, stored.revision < before.revision {
+            // A store restored from a backup (F54): what it says now is older than what it said before.
+            if assignment.epoch < before.assignment.epoch {
+                leases[origin] = nil
+                logger.critical(
+                    "The store went back to an older epoch (restored from a backup?); not acting on this origin until its epoch has risen again: use 'handover failover'",
+                    metadata: ["origin": "\(origin)", "epoch": "\(assignment.epoch)", "seen": "\(before.assignment.epoch)"])
+                return
+            }
+        }
+        assignments[origin] = stored
+        if before?.assignment.epoch != assignment.epoch {
+            leases[origin] = Lease(assignment, sent: sent, answered: answered)
+            enterEpoch(assignment, origin: origin, before: before?.assignment)
+        } else {
+            if var lease = leases[origin] {
+                lease.confirm(assignment, sent: sent)
+                leases[origin] = lease
+            }
+        }
+        guard assignment.owner == setup.datacenter else { return }
+        switch assignment.phase {
+        case .draining: drain(origin)
+        case .resuming: await settleIfResumed(stored, origin: origin)
+        case .stable: await reportPartitions(stored, origin: origin)
+        }
+        activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
+    }
+
+    private func enterEpoch(_ assignment: Assignment, origin: Datacenter, before: Assignment?) {
+        logger.info(
+            "An origin's assignment", metadata: [
+                "origin": "\(origin)", "owner": "\(assignment.owner)", "epoch": "\(assignment.epoch)", "phase": "\(assignment.phase)",
+            ])
+        let here = setup.datacenter
+        let staysHere = before?.owner == here && assignment.owner == here && before?.epoch == assignment.epoch - 1
+        for (partition, work) in partitions where work.origin == origin && work.stage != .standby && work.stage != .revoking {
+            // A cancelled drain: nobody else had it in between, so the work in progress is still true.
+            if staysHere, partitions[partition]?.undrain() == true { continue }
+            partitions[partition]?.drop(to: .standby)
+        }
+    }
+
+    private func drain(_ origin: Datacenter) {
+        for (partition, work) in partitions where work.origin == origin {
+            switch work.stage {
+            case .reading where work.isActing: partitions[partition]?.drain()
+            case .standby, .planning, .reading:
+                // Never began to act in this epoch: what is stored is still true, and is sealed as it stands.
+                partitions[partition]?.drop(to: .draining)
+            case .draining, .sealed, .halted, .revoking: break
+            }
+        }
+    }
+
+    // MARK: Reporting
+
+    /// Partition counts of the origin's topics as this cluster has them.
+    private func counts(of origin: Datacenter) -> [String: Int32] {
+        topicPartitionCounts.filter { OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0 }
+    }
+
+    func refreshTopics() async {
+        let wanted = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
+        do {
+            let metadata = try await consumer.metadata(.all, timeout: .seconds(5))
+            for topic in metadata.topics where wanted.contains(topic.name) && topic.failure == nil {
+                topicPartitionCounts[topic.name] = Int32(topic.partitions.count)
+            }
+        } catch {
+            logger.warning("The cluster's topics could not be read", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Writes into the assignment which partitions its origin has, so that a controller knows what must be sealed.
+    private func reportPartitions(_ stored: StoredAssignment, origin: Datacenter) async {
+        let counts = counts(of: origin)
+        guard !counts.isEmpty, stored.assignment.partitions != counts else { return }
+        var next = stored.assignment
+        next.partitions = counts
+        await change(stored, to: next, origin: origin)
+    }
+
+    /// When every partition of the origin has a checkpoint of this epoch, all are resumed.
+    private func settleIfResumed(_ stored: StoredAssignment, origin: Datacenter) async {
+        var next = stored.assignment
+        for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        let expected = HandoverController.expectedPartitions(next)
+        guard !expected.isEmpty else { return }
+        do {
+            let checkpoints = try await checkpointStore.load(group: setup.group)
+            let isResumed = expected.allSatisfy { (try? checkpoints[$0]?.checkpoint.get())?.epoch == next.epoch }
+            guard isResumed else { return }
+        } catch { return storeFailed(error) }
+        let author = Assignment.Author(name: setup.workerName, now: clock.wall())
+        await change(stored, to: next.settled(author), origin: origin)
+    }
+
+    private func change(_ stored: StoredAssignment, to next: Assignment, origin: Datacenter) async {
+        do {
+            let result = try await assignmentStore.change(key(origin), to: next, expecting: stored.revision)
+            if case .done(let done) = result, assignments[origin]?.revision == stored.revision {
+                assignments[origin] = done
+                if done.assignment.phase == .stable, stored.assignment.phase != .stable {
+                    logger.info("The origin is taken over", metadata: ["origin": "\(origin)", "epoch": "\(done.assignment.epoch)"])
+                }
+            }
+            assignmentHint?.yield()
+        } catch {
+            storeFailed(error)
+        }
+    }
+}

@@ -1,0 +1,173 @@
+import Synchronization
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+
+/// Writes checkpoints to the shared store and commits to the local Kafka, and seals what is drained.
+extension GroupWorker {
+    func checkpointLoop() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: setup.checkpoints.interval) } catch { return }
+            await writeCheckpoints(of: Set(partitions.keys))
+        }
+    }
+
+    func commitLoop() async {
+        while !Task.isCancelled {
+            do { try await Task.sleep(for: setup.checkpoints.commitInterval) } catch { return }
+            await commit(Set(partitions.keys), wait: false)
+        }
+    }
+
+    private struct Draft {
+        let partition: TopicPartition
+        let generation: Int
+        let done: DonePrefix
+        let seals: Bool
+        let write: CheckpointWrite
+    }
+
+    /// Writes what moved. Only one call runs at a time: a write in flight decides the revision that the next one expects.
+    func writeCheckpoints(of wanted: Set<TopicPartition>) async {
+        await checkpointGate.enter()
+        defer { checkpointGate.leave() }
+        for origin in origins {
+            guard let stored = assignments[origin], stored.assignment.owner == setup.datacenter else { continue }
+            let fence = stored.fence(AssignmentKey(group: setup.group, origin: origin))
+            var drafts: [Draft] = []
+            for partition in wanted where partitions[partition]?.origin == origin {
+                if let draft = await draft(partition, stored.assignment) { drafts.append(draft) }
+            }
+            guard !drafts.isEmpty else { continue }
+            let results = await checkpointStore.save(group: setup.group, drafts.map(\.write), fence: fence)
+            for draft in drafts { if let result = results[draft.partition] { settle(draft, result) } }
+        }
+    }
+
+    private func draft(_ partition: TopicPartition, _ assignment: Assignment) async -> Draft? {
+        guard let work = partitions[partition] else { return nil }
+        let seals = work.stage == .draining && work.isIdle && assignment.phase != .stable
+        var content: DonePrefix?
+        var base: Checkpoint?
+        var revision = work.storedRevision
+        if work.tracker != nil {
+            content = work.epoch == assignment.epoch || work.stage == .reading ? work.toWrite(force: seals) : nil
+        } else if seals {
+            // Nothing was done here in this epoch: what is stored is sealed as it stands.
+            guard let idle = await idleContent(partition) else { return nil }
+            (content, base, revision) = idle
+        }
+        guard let content, partitions[partition]?.generation == work.generation else { return nil }
+        let checkpoint = Checkpoint(
+            done: content, topicID: base?.topicID, partitionCount: max(1, topicPartitionCounts[partition.topic] ?? partition.partition + 1),
+            identity: setup.identity.text, epoch: assignment.epoch, sealed: seals, worker: setup.workerName,
+            caughtUpAt: work.caughtUpAt, writtenAt: clock.wall())
+        return Draft(
+            partition: partition, generation: work.generation, done: content, seals: seals,
+            write: CheckpointWrite(partition: partition, checkpoint: checkpoint, expectedRevision: revision))
+    }
+
+    /// What to seal for a partition in which nothing was done: the stored checkpoint, or an empty prefix.
+    private func idleContent(_ partition: TopicPartition) async -> (DonePrefix?, Checkpoint?, Int64)? {
+        do {
+            if let stored = try await checkpointStore.load(group: setup.group, partition: partition) {
+                guard let checkpoint = try? stored.checkpoint.get() else { return nil }
+                return (checkpoint.done, checkpoint, stored.revision)
+            }
+            guard let start = try await consumer.watermarks([partition])[partition]?.get().low else { return nil }
+            let empty = DonePrefix(
+                witness: nil, disorder: 0, tail: [], beyond: [], beyondSpan: 0, position: start, timestampType: .none)
+            return (empty, nil, 0)
+        } catch {
+            logger.warning("Sealing waits: the partition's state can't be read", metadata: ["partition": "\(partition)", "error": "\(error)"])
+            return nil
+        }
+    }
+
+    private func settle(_ draft: Draft, _ result: CheckpointWriteResult) {
+        let partition = draft.partition
+        guard var work = partitions[partition], work.generation == draft.generation else { return }
+        switch result {
+        case .saved(let revision):
+            storeAnswered()
+            work.storedRevision = revision
+            work.lastWritten = draft.done
+            work.mustWrite = false
+            work.storedAhead = nil
+            work.epoch = draft.write.checkpoint.epoch
+            if draft.seals, work.stage == .draining {
+                work.stage = .sealed
+                logger.info("Sealed", metadata: ["partition": "\(partition)", "position": "\(draft.done.position)"])
+            }
+        case .fenced:
+            // Somebody changed the assignment: look at it before anything else. What is done stays to be written.
+            assignmentHint?.yield()
+        case .superseded(let current):
+            work.storedRevision = current?.revision ?? 0
+            guard let found = try? current?.checkpoint.get() else { break }
+            if found.epoch > draft.write.checkpoint.epoch { assignmentHint?.yield() }
+            let isAhead = (draft.done.position.distance(to: found.position) ?? 0) > 0
+            work.storedAhead = found.epoch == draft.write.checkpoint.epoch && isAhead ? found.position : nil
+        case .failed(let error):
+            storeFailed(error)
+        }
+        partitions[partition] = work
+    }
+
+    // MARK: The local tier
+
+    /// Commits the done prefixes to Kafka, with the epoch and the last record's fingerprint as metadata.
+    func commit(_ wanted: Set<TopicPartition>, wait: Bool) async {
+        var offsets: [TopicPartition: CommittedOffset] = [:]
+        for partition in wanted {
+            guard let work = partitions[partition], let tracker = work.tracker, work.epoch > 0 else { continue }
+            let done = tracker.done()
+            // Before anything is finished at an unconfirmed start, a commit would claim more than is known.
+            guard done.position.offset != work.lastCommitted, let last = done.tail.last else { continue }
+            offsets[partition] = CommittedOffset(done.position, metadata: CommitMetadata.write(epoch: work.epoch, last: last))
+        }
+        guard !offsets.isEmpty else { return }
+        do {
+            if wait { try await consumer.commit(offsets, timeout: .seconds(5)) } else { try await consumer.enqueueCommit(offsets) }
+            for (partition, offset) in offsets { partitions[partition]?.lastCommitted = offset.position.offset }
+        } catch {
+            logger.warning("Committing to the local Kafka failed; the next one covers it", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// Lets one task at a time through, in the order of arrival.
+final class Gate: Sendable {
+    private struct State {
+        var isBusy = false
+        var waiting: [CheckedContinuation<Void, Never>] = []
+    }
+
+    private let state = Mutex(State())
+
+    func enter() async {
+        await withCheckedContinuation { continuation in
+            let goes = state.withLock { state in
+                if state.isBusy {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.isBusy = true
+                return true
+            }
+            if goes { continuation.resume() }
+        }
+    }
+
+    func leave() {
+        let next = state.withLock { state in
+            if state.waiting.isEmpty {
+                state.isBusy = false
+                return nil as CheckedContinuation<Void, Never>?
+            }
+            return state.waiting.removeFirst()
+        }
+        next?.resume()
+    }
+}

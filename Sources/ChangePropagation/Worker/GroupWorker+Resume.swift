@@ -1,0 +1,209 @@
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+
+/// Finds, for partitions that became this worker's to act on, where to go on: reads the checkpoint, asks the planner, makes
+/// its lookups, and begins to read.
+extension GroupWorker {
+    /// How long until a planning that failed is tried again.
+    static let planningPause = Duration.milliseconds(500)
+    /// Of one lookup or seek.
+    static let lookupTimeout = Duration.seconds(5)
+
+    /// Begins planning; partitions that are not in `standby` are left alone.
+    func activate(_ wanted: [TopicPartition]) {
+        var generations: [TopicPartition: Int] = [:]
+        for partition in wanted {
+            guard let work = partitions[partition], work.stage == .standby, !work.hasOrphans, !isStopping else { continue }
+            partitions[partition]?.stage = .planning
+            generations[partition] = work.generation
+        }
+        guard !generations.isEmpty else { return }
+        Task { await plan(generations) }
+    }
+
+    private func isCurrent(_ partition: TopicPartition, _ generation: Int) -> Bool {
+        partitions[partition]?.generation == generation && partitions[partition]?.stage == .planning
+    }
+
+    private func plan(_ generations: [TopicPartition: Int]) async {
+        do {
+            let steps = try await firstSteps(generations)
+            try await follow(steps, generations)
+        } catch {
+            if error is StoreErrorMark { storeFailed(error) } else {
+                logger.warning(
+                    "Finding the place to go on failed; trying again", metadata: ["error": "\(error)", "after": "\(Self.planningPause)"])
+            }
+            try? await Task.sleep(for: Self.planningPause)
+        }
+        // What is still in planning did not get anywhere: try it again, unless it was taken away meanwhile.
+        let again = generations.filter { isCurrent($0.key, $0.value) }.keys
+        for partition in again { partitions[partition]?.stage = .standby }
+        activate(again.filter { mayTake($0) })
+    }
+
+    private func firstSteps(_ generations: [TopicPartition: Int]) async throws -> [TopicPartition: ResumePlanner.Step] {
+        let wanted = Array(generations.keys)
+        // The assignment was read before the checkpoint: no write of an older epoch can land after this read.
+        let stored: [TopicPartition: StoredCheckpoint]
+        do { stored = try await checkpointStore.load(group: setup.group) } catch { throw StoreErrorMark(error: error) }
+        let logs = try await logs(of: wanted)
+        let committed = try await consumer.committed(wanted, timeout: Self.lookupTimeout)
+        var steps: [TopicPartition: ResumePlanner.Step] = [:]
+        for (partition, generation) in generations where isCurrent(partition, generation) {
+            guard let log = logs[partition] else { continue }
+            let commit = try committed[partition]?.get().flatMap(CommitMetadata.parse)
+            do throws(ResumeRefusal) {
+                var found: Checkpoint?
+                if let entry = stored[partition] {
+                    do throws(CheckpointFormatError) { found = try entry.checkpoint.get() } catch { throw .format(error) }
+                }
+                try enter(partition, stored: stored[partition], checkpoint: found, log: log, commit: commit, into: &steps)
+            } catch { halt(partition, "\(error)") }
+        }
+        return steps
+    }
+
+    private func enter(
+        _ partition: TopicPartition, stored: StoredCheckpoint?, checkpoint: Checkpoint?, log: ResumePlanner.Log,
+        commit: ResumePlanner.Committed?, into steps: inout [TopicPartition: ResumePlanner.Step]
+    ) throws(ResumeRefusal) {
+        guard var work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return }
+        work.epoch = assignment.epoch
+        work.storedRevision = stored?.revision ?? 0
+        var settings = ResumePlanner.Settings()
+        settings.slack = Int64(setup.checkpoints.slack.nanoseconds / 1_000_000)
+        // A sealed tail will come: the mirror only has to bring it. There is nothing to give up for.
+        settings.hold = checkpoint?.sealed == true ? nil : setup.checkpoints.hold.nanoseconds
+        var planner = ResumePlanner(checkpoint: checkpoint, log: log, settings: settings)
+        steps[partition] = try planner.begin(committed: commit, identity: setup.identity.text)
+        work.planner = planner
+        partitions[partition] = work
+    }
+
+    private func logs(of wanted: [TopicPartition]) async throws -> [TopicPartition: ResumePlanner.Log] {
+        await refreshTopics()
+        var logs: [TopicPartition: ResumePlanner.Log] = [:]
+        for (partition, result) in try await consumer.watermarks(wanted, timeout: Self.lookupTimeout) {
+            switch result {
+            case .success(let ends):
+                logs[partition] = ResumePlanner.Log(
+                    cluster: ends.high.cluster, partitionCount: topicPartitionCounts[partition.topic] ?? partition.partition + 1,
+                    start: ends.low.offset, highWatermark: ends.high.offset)
+            case .failure(let error):
+                logger.warning("The log's ends could not be read; trying again", metadata: ["partition": "\(partition)", "error": "\(error)"])
+            }
+        }
+        return logs
+    }
+
+    /// Carries out what planners ask for: lookups by time, then reading.
+    func follow(_ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int]) async throws {
+        var reads: [TopicPartition: Int64] = [:]
+        var times: [TopicPartition: MillisecondTimestamp] = [:]
+        for (partition, step) in steps {
+            switch step {
+            case .read(let from): reads[partition] = from
+            case .lookUp(let time): times[partition] = time
+            }
+        }
+        if !times.isEmpty {
+            let found = try await consumer.lookUp(times: times, timeout: Self.lookupTimeout)
+            let timed = try await consumer.lookUp(
+                times: times.mapValues { _ in MillisecondTimestamp(clamped: 0) }, timeout: Self.lookupTimeout)
+            for partition in times.keys {
+                guard let generation = generations[partition], isCurrent(partition, generation) else { continue }
+                guard let found = found[partition], let timed = timed[partition] else { continue }
+                let (place, first) = (try found.get(), try timed.get())
+                let step = partitions[partition]?.planner?.lookedUp(
+                    place.found ? place.start.offset : nil, firstTimed: first.found ? first.start.offset : nil)
+                if case .read(let from)? = step { reads[partition] = from }
+            }
+        }
+        try await read(reads.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
+    }
+
+    private func read(_ offsets: [TopicPartition: Int64]) async throws {
+        guard !offsets.isEmpty else { return }
+        let cluster = try await consumer.clusterID()
+        try await consumer.seek(offsets.mapValues { Position($0, in: cluster) }, timeout: Self.lookupTimeout)
+        for (partition, offset) in offsets where partitions[partition]?.stage == .planning {
+            partitions[partition]?.stage = .reading
+            partitions[partition]?.nextOffset = offset
+            partitions[partition]?.lastReadAt = clock.monotonic()
+            if let gap = partitions[partition]?.planner?.takeGap() { report(gap, partition) }
+            noticeActing(partition)
+        }
+        // Reading begins with the next round of `adjustPauses`, in the order of the consumer's own loop.
+    }
+
+    /// A planner gave up its place while records were read: reads again from elsewhere.
+    func restart(_ partition: TopicPartition, _ step: ResumePlanner.Step, gap: GapEvent?) {
+        guard let generation = partitions[partition]?.generation else { return }
+        if let gap { report(gap, partition) }
+        partitions[partition]?.stage = .planning
+        Task {
+            do { try await follow([partition: step], [partition: generation]) } catch {
+                logger.warning("Reading again from another place failed; planning anew", metadata: ["partition": "\(partition)", "error": "\(error)"])
+            }
+            guard isCurrent(partition, generation) else { return }
+            partitions[partition]?.drop(to: .standby)
+            activate(mayTake(partition) ? [partition] : [])
+        }
+    }
+
+    /// Tells planners that nothing more came: the end of the log, a hold that has run out.
+    func serveScans() {
+        let now = clock.monotonic()
+        for (partition, work) in partitions where work.isScanning {
+            let log = work.planner?.log
+            let isAtEnd = work.nextOffset >= log?.highWatermark ?? 0 || now &- work.lastReadAt >= Self.endOfLogAfter
+            guard !work.isPaused, isAtEnd else { continue }
+            if case .restart(let step, let gap)? = partitions[partition]?.planner?.reachedEnd(now: now) {
+                restart(partition, step, gap: gap)
+            }
+        }
+    }
+
+    /// Says once how a partition's place was found, when acting begins.
+    func noticeActing(_ partition: TopicPartition) {
+        guard let work = partitions[partition], work.tracker == nil, case .acting(let from, let method)? = work.planner?.phase else { return }
+        partitions[partition]?.beginTracking(limits)
+        let checkpoint = work.planner?.checkpoint
+        logger.info(
+            "Going on", metadata: [
+                "partition": "\(partition)", "offset": "\(from)", "found": "\(method.rawValue)",
+                "checkpoint": "\(checkpoint.map { $0.position.description } ?? "none")", "epoch": "\(work.epoch)",
+            ])
+        let resume = ResumeReport(
+            datacenter: setup.datacenter.name, epoch: work.epoch, method: method.rawValue, offset: from,
+            cluster: work.planner?.log.cluster.id ?? "", checkpointOffset: checkpoint?.position.offset,
+            checkpointCluster: checkpoint?.position.cluster.id, at: clock.wall().milliseconds)
+        Task { await publish(resume, partition) }
+    }
+
+    func report(_ gap: GapEvent, _ partition: TopicPartition) {
+        counts.gaps += 1
+        let records = gap.records.map(String.init) ?? "unknown"
+        logger.error(
+            "A gap: events may be missing or repeated here", metadata: [
+                "partition": "\(partition)", "reason": "\(gap.reason.rawValue)", "from": "\(gap.from?.description ?? "unknown")",
+                "to": "\(gap.to)", "records": "\(records)", "since": "\(gap.since?.description ?? "unknown")",
+            ])
+        let stored = GapReport(gap, epoch: partitions[partition]?.epoch ?? 0, at: clock.wall())
+        Task { await publish(stored, partition) }
+    }
+
+    func halt(_ partition: TopicPartition, _ why: String) {
+        partitions[partition]?.drop(to: .halted(why))
+        logger.error("The partition is stopped; the others go on", metadata: ["partition": "\(partition)", "reason": "\(why)"])
+    }
+}
+
+/// Tells a store's failure from a broker's.
+struct StoreErrorMark: Error, CustomStringConvertible {
+    let error: StoreError
+    var description: String { error.description }
+}

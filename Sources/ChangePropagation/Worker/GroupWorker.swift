@@ -1,0 +1,279 @@
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+import Synchronization
+
+/// Runs the rules of one consumer group in one process: reads what its group gives it, acts on what its datacenter owns, and
+/// keeps checkpoints. The decisions are `PartitionWork`, `ResumePlanner`, `PrefixTracker`, `Lease` and `Assignment`; this
+/// actor owns the sockets and the clock around them.
+public actor GroupWorker {
+    /// What a group's worker is made of.
+    public struct Setup: Sendable {
+        public var group: String
+        public var datacenter: Datacenter
+        public var datacenters: Set<Datacenter>
+        /// Rules of this group; never empty.
+        public var rules: [Rule]
+        public var lease: Duration
+        public var checkpoints: WorkerConfiguration.CheckpointSettings
+        public var identity: EventIdentity
+        public var dedupeWindow: Int
+        public var drainTimeout: Duration
+        /// Unique per process: written into checkpoints.
+        public var workerName: String
+    }
+
+    let setup: Setup
+    let consumer: KafkaConsumer
+    let checkpointStore: CheckpointStore
+    let assignmentStore: AssignmentStore
+    let action: RuleAction
+    let clock: WorkerClock
+    let logger: Logger
+
+    var partitions: [TopicPartition: PartitionWork] = [:]
+    var assignments: [Datacenter: StoredAssignment] = [:]
+    let leases = LeaseBoard()
+    let checkpointGate = Gate()
+    /// Partitions that the group takes back once what runs in them has ended.
+    var pendingRevocation: Set<TopicPartition>?
+    var revocationDeadline: UInt64 = 0
+    var runningActions = 0
+    var actionTasks: [UInt64: Task<Void, Never>] = [:]
+    var nextTask: UInt64 = 0
+    /// Where the search for the next job begins, so that every partition gets its turn.
+    var turn = 0
+    var isStopping = false
+    var counts = WorkerCounts()
+    var assignmentHint: AsyncStream<Void>.Continuation?
+    var storeFailingSince: UInt64?
+    var planningTasks = 0
+    var topicPartitionCounts: [String: Int32] = [:]
+    let limits: PrefixTracker.Limits
+
+    /// Records taken from the consumer at once.
+    static let batchLimit = 512
+    /// How long the reading loop waits for records before it looks at holds and ends.
+    static let pollInterval = Duration.milliseconds(100)
+    /// A scan that has read nothing for this long has reached the end of what there is.
+    static let endOfLogAfter: UInt64 = 300_000_000
+
+    public init(
+        _ setup: Setup, consumer: KafkaConsumer, store: any SharedStore, action: RuleAction, clock: WorkerClock = .system, logger: Logger
+    ) {
+        self.setup = setup
+        self.consumer = consumer
+        checkpointStore = CheckpointStore(store)
+        assignmentStore = AssignmentStore(store)
+        self.action = action
+        self.clock = clock
+        var logger = logger
+        logger[metadataKey: "group"] = "\(setup.group)"
+        self.logger = logger
+        var limits = PrefixTracker.Limits()
+        limits.tail = setup.checkpoints.tail
+        limits.beyond = setup.checkpoints.maxBeyond
+        self.limits = limits
+    }
+
+    // MARK: Running
+
+    /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
+    /// a last checkpoint is written, and the group is left.
+    public func run() async throws {
+        try await consumer.subscribe(to: Set(setup.rules.flatMap { $0.topics.map(\.topic) }).sorted())
+        let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        assignmentHint = continuation
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.readingLoop() }
+            group.addTask { await self.assignmentLoop(hints) }
+            group.addTask { await self.watchLoop() }
+            group.addTask { await self.checkpointLoop() }
+            group.addTask { await self.commitLoop() }
+            defer { group.cancelAll() }
+            // The reading loop ends when it is told to stop, or when the client is broken for good.
+            try await group.next()
+        }
+    }
+
+    /// Asks `run` to drain and to return.
+    public func stop() { isStopping = true }
+
+    private func readingLoop() async throws {
+        while !isStopping, !Task.isCancelled {
+            let event: ConsumerEvent?
+            do {
+                event = try await consumer.nextEvent(max: Self.batchLimit, deadline: .now + Self.pollInterval)
+            } catch is CancellationError { break }
+            if let event { try await handle(event) }
+            await serveScans()
+            await serveRevocation()
+            await adjustPauses()
+            pump()
+        }
+        await shutDown()
+    }
+
+    private func handle(_ event: ConsumerEvent) async throws {
+        switch event {
+        case .batch(let batch): await take(batch)
+        case .assigned(let given): try await accept(given)
+        case .revoking(let taken): beginRevocation(taken)
+        case .lost(let lost):
+            logger.warning("Partitions were lost: the group took them while this worker was silent", metadata: ["partitions": "\(lost.sorted())"])
+            for partition in lost { forget(partition) }
+            try await completeRevocation()
+        case .partitionFailed(let partition, let error): await partitionFailed(partition, error)
+        case .failed(let error):
+            guard !error.isFatal else { throw error }
+            logger.warning("The Kafka client reports an error; it goes on trying", metadata: ["error": "\(error)"])
+        }
+    }
+
+    // MARK: Partitions coming and going
+
+    private func accept(_ given: [TopicPartition]) async throws {
+        for partition in given {
+            guard let origin = OriginTopic(topic: partition.topic, known: setup.datacenters)?.origin else { continue }
+            partitions[partition] = PartitionWork(partition: partition, origin: origin, dedupeWindow: setup.dedupeWindow)
+        }
+        // Everything begins paused; a partition reads from where planning finds its place.
+        try await consumer.acceptAssignment([:], paused: Set(given))
+        if !given.isEmpty { logger.info("Partitions were assigned", metadata: ["partitions": "\(given.sorted())"]) }
+        await refreshTopics()
+        assignmentHint?.yield()
+        activate(given.filter { mayTake($0) })
+    }
+
+    private func beginRevocation(_ taken: [TopicPartition]) {
+        pendingRevocation = Set(taken)
+        revocationDeadline = clock.monotonic() &+ setup.drainTimeout.nanoseconds
+        for partition in taken {
+            switch partitions[partition]?.stage {
+            case .reading, .draining: partitions[partition]?.stopBeginning(.revoking)
+            default: break
+            }
+        }
+    }
+
+    private func serveRevocation() async {
+        guard let taken = pendingRevocation else { return }
+        let isIdle = taken.allSatisfy { partitions[$0]?.isIdle ?? true }
+        guard isIdle || clock.monotonic() >= revocationDeadline else { return }
+        pendingRevocation = nil
+        await writeCheckpoints(of: taken)
+        await commit(taken, wait: true)
+        for partition in taken { forget(partition) }
+        do { try await completeRevocation() } catch {
+            logger.error("Giving partitions back failed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func completeRevocation() async throws {
+        do { try await consumer.completeRevocation() } catch KafkaLogError.noRebalancePending {
+            // The group was left or joined anew meanwhile.
+        }
+    }
+
+    private func forget(_ partition: TopicPartition) {
+        partitions[partition]?.drop(to: .standby)
+        partitions[partition] = nil
+    }
+
+    private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) async {
+        guard partitions[partition] != nil else { return }
+        if case .offsetOutOfRange = error {
+            // The log was trimmed or cut under the reader: plan anew, which reports a gap or refuses.
+            logger.error("The position is outside the log; planning anew", metadata: ["partition": "\(partition)"])
+            partitions[partition]?.drop(to: .standby)
+            activate([partition])
+            return
+        }
+        logger.error("The partition stands still", metadata: ["partition": "\(partition)", "error": "\(error)"])
+    }
+
+    /// Whether this worker should be acting on the partition as far as its origin's assignment goes.
+    func mayTake(_ partition: TopicPartition) -> Bool {
+        guard let work = partitions[partition], let stored = assignments[work.origin] else { return false }
+        return stored.assignment.mayAct(in: setup.datacenter)
+    }
+
+    // MARK: Flow control
+
+    private func adjustPauses() async {
+        var pause: [TopicPartition] = [], resume: [TopicPartition] = []
+        for (partition, work) in partitions {
+            let wantsRecords = work.stage == .reading
+            if !work.isPaused, !wantsRecords || work.isOverfull { pause.append(partition) }
+            if work.isPaused, wantsRecords, work.hasRoom { resume.append(partition) }
+        }
+        do {
+            if !pause.isEmpty {
+                try await consumer.pause(pause)
+                for partition in pause { partitions[partition]?.isPaused = true }
+            }
+            if !resume.isEmpty {
+                try await consumer.resume(resume)
+                for partition in resume { partitions[partition]?.isPaused = false }
+            }
+        } catch {
+            logger.warning("Pausing or resuming failed; trying again", metadata: ["error": "\(error)"])
+        }
+    }
+
+    // MARK: Ending
+
+    private func shutDown() async {
+        logger.info("Stopping: finishing what runs", metadata: ["running": "\(runningActions)"])
+        isStopping = true
+        for partition in partitions.keys { partitions[partition]?.stopBeginning(.revoking) }
+        let deadline = ContinuousClock.now + setup.drainTimeout
+        while runningActions > 0, ContinuousClock.now < deadline {
+            // The group must see this worker live, and stage changes are over: events are only looked at for revocations.
+            _ = try? await consumer.nextEvent(max: 1, deadline: .now + .milliseconds(20))
+        }
+        if runningActions > 0 {
+            logger.warning("The drain timeout ended before all actions did; they will be repeated", metadata: ["running": "\(runningActions)"])
+        }
+        for task in actionTasks.values { task.cancel() }
+        let all = Set(partitions.keys)
+        await writeCheckpoints(of: all)
+        await commit(all, wait: true)
+        do { try await consumer.close(within: .seconds(10)) } catch {
+            logger.warning("The consumer did not close in time", metadata: ["error": "\(error)"])
+        }
+        logger.info("Stopped", metadata: ["acted": "\(counts.acted)", "skipped": "\(counts.skipped)"])
+    }
+}
+
+/// What a group's worker has done since it began.
+public struct WorkerCounts: Sendable, Hashable {
+    public var read = 0
+    /// Not wanted by any rule.
+    public var skipped = 0
+    public var acted = 0
+    public var failed = 0
+    /// Could not be parsed.
+    public var unparsable = 0
+    public var gaps = 0
+    public init() {}
+}
+
+extension Duration {
+    /// Whole nanoseconds; 0 for negative durations.
+    var nanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        return UInt64(max(0, seconds)) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
+    }
+}
+
+/// The leases of a group's origins, readable from running actions without waiting for the worker.
+final class LeaseBoard: Sendable {
+    private let leases = Mutex<[Datacenter: Lease]>([:])
+
+    subscript(origin: Datacenter) -> Lease? {
+        get { leases.withLock { $0[origin] } }
+        set { leases.withLock { $0[origin] = newValue } }
+    }
+}

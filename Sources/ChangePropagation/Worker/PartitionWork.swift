@@ -1,0 +1,288 @@
+import Checkpoints
+import DequeModule
+import Handover
+import KafkaLog
+
+/// One event that a rule wants acted on, copied out of its batch.
+struct Job: Sendable {
+    let partition: TopicPartition
+    /// Of the partition's work when the job was made; results for an older one are dropped.
+    let generation: Int
+    let ticket: PrefixTracker.Ticket
+    let offset: Int64
+    let timestamp: MillisecondTimestamp?
+    let fingerprint: Fingerprint
+    /// What each rule wants sent, in the order of the rules.
+    let actions: [(rule: Rule, requests: [ActionRequest])]
+    /// Jobs of one lane start in log order, one after the other. nil: no order is asked for.
+    let lane: UInt64?
+    /// Bytes that it keeps in memory, roughly.
+    let size: Int
+}
+
+/// What a worker knows of one partition that its group gave it, and the decisions about it: a state machine without I/O.
+struct PartitionWork: Sendable {
+    enum Stage: Sendable, Equatable {
+        /// Not this worker's to act on now (another DC owns the origin, or its assignment is not known yet).
+        case standby
+        /// The place to go on from is being looked up.
+        case planning
+        /// Reading: scanning for the tail, or acting.
+        case reading
+        /// A planned handover: nothing is begun any more; what runs is finished, then sealed.
+        case draining
+        case sealed
+        /// Stopped, and said so; other partitions go on.
+        case halted(String)
+        /// The group takes it back: what runs is finished, then a last checkpoint.
+        case revoking
+    }
+
+    /// Most jobs that wait for a slot, and most bytes of them; past either, the partition is paused.
+    static let waitingLimit = 256
+    static let waitingBytesLimit = 4 << 20
+    /// How far back in the waiting jobs one with a free lane is looked for.
+    static let laneSearchLimit = 64
+
+    let partition: TopicPartition
+    let origin: Datacenter
+    var stage: Stage = .standby
+    /// Grows whenever work in progress is dropped.
+    private(set) var generation = 0
+    var epoch: Int64 = 0
+    var planner: ResumePlanner?
+    private(set) var tracker: PrefixTracker?
+    private(set) var waiting: Deque<Job> = []
+    private var waitingBytes = 0
+    private(set) var running: [Int64: Job] = [:]
+    private var busyLanes: Set<UInt64> = []
+    private var recent: RecentIdentities
+    /// Revision of the stored checkpoint; 0: there is none.
+    var storedRevision: Int64 = 0
+    /// A stored checkpoint of this epoch that is further on than this worker: nothing is written until it is passed.
+    var storedAhead: Position?
+    var lastWritten: DonePrefix?
+    /// Write at the next occasion though nothing moved: a new epoch, or the first time here.
+    var mustWrite = false
+    var lastCommitted: Int64 = -1
+    /// Offset after the last record that was read.
+    var nextOffset: Int64 = 0
+    var isPaused = true
+    var caughtUpAt: MillisecondTimestamp?
+    /// Records dropped as a mirror's repeats.
+    private(set) var repeats = 0
+    /// Monotonic nanoseconds of the last record that was read.
+    var lastReadAt: UInt64 = 0
+
+    init(partition: TopicPartition, origin: Datacenter, dedupeWindow: Int) {
+        self.partition = partition
+        self.origin = origin
+        recent = RecentIdentities(limit: dedupeWindow)
+    }
+
+    // MARK: Changes of stage
+
+    /// Forgets all work in progress. What still runs goes on running; its results will be dropped, and nothing is planned
+    /// anew before it has ended (`hasOrphans`).
+    mutating func drop(to stage: Stage) {
+        generation += 1
+        orphans += running.count
+        self.stage = stage
+        planner = nil
+        tracker = nil
+        waiting = []
+        waitingBytes = 0
+        running = [:]
+        busyLanes = []
+        mustWrite = false
+        lastWritten = nil
+        storedAhead = nil
+        // What was read and not finished will be read again, and must not pass for a repeat then.
+        recent.removeAll()
+    }
+
+    /// Actions of dropped work that have not ended.
+    private(set) var orphans = 0
+    var hasOrphans: Bool { orphans > 0 }
+
+    /// Begins nothing more. What waits is kept, in case the drain is cancelled.
+    mutating func drain() { stage = .draining }
+
+    /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch. False: there is
+    /// nothing to go on with; plan anew.
+    mutating func undrain() -> Bool {
+        guard tracker != nil, stage == .draining || stage == .sealed || stage == .reading else { return false }
+        stage = .reading
+        mustWrite = true
+        return true
+    }
+
+    /// Stops beginning actions; what runs goes on, what waits is left for whoever reads it next.
+    mutating func stopBeginning(_ stage: Stage) {
+        self.stage = stage
+        waiting = []
+        waitingBytes = 0
+    }
+
+    var isIdle: Bool { running.isEmpty }
+
+    var isActing: Bool {
+        guard stage == .reading, case .acting? = planner?.phase else { return false }
+        return true
+    }
+
+    var isScanning: Bool {
+        guard stage == .reading, case .scanning? = planner?.phase else { return false }
+        return true
+    }
+
+    /// Nothing is held back: everything read is finished.
+    var isAllDone: Bool { (tracker?.running ?? 0) == 0 && waiting.isEmpty }
+
+    // MARK: Records
+
+    enum Seen {
+        /// Nothing to do: before the place, repeated, or done before.
+        case nothing
+        /// To be judged by the rules.
+        case event(PrefixTracker.Ticket)
+        case restart(ResumePlanner.Step, GapEvent?)
+    }
+
+    /// Takes the next record in log order.
+    mutating func see(
+        offset: Int64, fingerprint: Fingerprint, hasIdentity: Bool, timestamp: MillisecondTimestamp?, type: TimestampType, now: UInt64,
+        limits: PrefixTracker.Limits
+    ) -> Seen {
+        guard stage == .reading, var planner else { return .nothing }
+        nextOffset = max(nextOffset, offset &+ 1)
+        lastReadAt = now
+        let verdict = planner.see(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now)
+        self.planner = planner
+        switch verdict {
+        case .scanned:
+            if hasIdentity { _ = recent.insert(fingerprint) }
+            return .nothing
+        case .restart(let step, let gap):
+            recent.removeAll()
+            return .restart(step, gap)
+        case .act, .alreadyDone:
+            if tracker == nil { beginTracking(limits) }
+            guard let ticket = tracker?.began(offset: offset, fingerprint: fingerprint, timestamp: timestamp, type: type) else {
+                return .nothing
+            }
+            // A mirror that crashed writes a run again: known ids are dropped (Docs/Design.md section 3, step 7).
+            let isRepeat = hasIdentity && !recent.insert(fingerprint)
+            if verdict == .alreadyDone {
+                // It must stay known while an older record holds the prefix back.
+                tracker?.finished(ticket, .acted)
+                return .nothing
+            }
+            if isRepeat {
+                // Not `.acted`: the one that it repeats may still be running, and `beyond` would name both.
+                repeats += 1
+                tracker?.finished(ticket, .skipped)
+                return .nothing
+            }
+            return .event(ticket)
+        }
+    }
+
+    /// The planner has found the place: tracking begins there.
+    mutating func beginTracking(_ limits: PrefixTracker.Limits) {
+        guard case .acting(let from, _)? = planner?.phase, let planner else { return }
+        tracker = PrefixTracker(resuming: planner.resumed, at: Position(from, in: planner.log.cluster), limits: limits)
+        mustWrite = true
+    }
+
+    mutating func finishSkipped(_ ticket: PrefixTracker.Ticket) { tracker?.finished(ticket, .skipped) }
+
+    mutating func enqueue(_ job: Job) {
+        waiting.append(job)
+        waitingBytes += job.size
+    }
+
+    /// Whether reading on would keep too much in memory.
+    var isOverfull: Bool { waiting.count >= Self.waitingLimit || waitingBytes >= Self.waitingBytesLimit }
+    /// Whether there is room again (with some distance, so that it does not flutter).
+    var hasRoom: Bool { waiting.count <= Self.waitingLimit / 4 && waitingBytes <= Self.waitingBytesLimit / 4 }
+
+    /// The next job that may start, taken out of the waiting ones. nil: none may.
+    mutating func takeJob() -> Job? {
+        guard stage == .reading, !waiting.isEmpty, let tracker, !tracker.isFull else { return nil }
+        for index in 0..<min(waiting.count, Self.laneSearchLimit) {
+            let job = waiting[index]
+            if let lane = job.lane {
+                guard !busyLanes.contains(lane), !waiting.prefix(index).contains(where: { $0.lane == lane }) else { continue }
+                busyLanes.insert(lane)
+            }
+            waiting.remove(at: index)
+            waitingBytes -= job.size
+            running[job.offset] = job
+            return job
+        }
+        return nil
+    }
+
+    enum Ending { case finished, again, halt(String) }
+
+    /// A job that was started has ended. False: it belonged to work that was dropped since.
+    @discardableResult
+    mutating func ended(_ job: Job, _ ending: Ending) -> Bool {
+        guard job.generation == generation else {
+            orphans -= 1
+            return false
+        }
+        guard running.removeValue(forKey: job.offset) != nil else { return false }
+        if let lane = job.lane { busyLanes.remove(lane) }
+        switch ending {
+        case .finished: tracker?.finished(job.ticket, .acted)
+        case .again:
+            if stage == .reading || stage == .draining {
+                waiting.prepend(job)
+                waitingBytes += job.size
+            }
+        case .halt(let why): if stage == .reading { stopBeginning(.halted(why)) }
+        }
+        return true
+    }
+
+    // MARK: Checkpoints
+
+    /// What is done now, with what an earlier checkpoint named and has not gone by. nil: acting has not begun.
+    func done() -> DonePrefix? {
+        tracker?.done(pending: planner?.pending ?? [], pendingSpan: planner?.checkpoint?.beyondSpan ?? 0)
+    }
+
+    /// What should be written now; nil: nothing new. `force`: also when it was written before (for seals).
+    func toWrite(force: Bool = false) -> DonePrefix? {
+        guard let done = done(), force || mustWrite || done != lastWritten else { return nil }
+        // An unconfirmed start has no tail yet: the stored checkpoint says more until something is finished.
+        if done.tail.isEmpty, planner?.checkpoint?.tail.isEmpty == false, planner?.resumed == nil { return nil }
+        if let ahead = storedAhead, let distance = done.position.distance(to: ahead), distance > 0 { return nil }
+        return done
+    }
+}
+
+/// The last W identities of a partition.
+struct RecentIdentities: Sendable {
+    private let limit: Int
+    private var order: Deque<Fingerprint> = []
+    private var known: Set<Fingerprint> = []
+
+    init(limit: Int) { self.limit = limit }
+
+    /// False when it is among the last ones already.
+    mutating func insert(_ identity: Fingerprint) -> Bool {
+        guard limit > 0 else { return true }
+        guard known.insert(identity).inserted else { return false }
+        order.append(identity)
+        if order.count > limit { known.remove(order.removeFirst()) }
+        return true
+    }
+
+    mutating func removeAll() {
+        order = []
+        known = []
+    }
+}

@@ -1,0 +1,111 @@
+import Checkpoints
+import KafkaLog
+
+#if canImport(FoundationEssentials)
+import FoundationEssentials
+#else
+import Foundation
+#endif
+
+/// How a partition's place was found when it was last taken over; kept in the store for the CLI and the reports, under
+/// `resumes/<group>/<topic>/<partition>`.
+public struct ResumeReport: Codable, Sendable, Hashable {
+    public var datacenter: String
+    public var epoch: Int64
+    /// `ResumePlanner.Method`.
+    public var method: String
+    /// First offset acted on, in `cluster`.
+    public var offset: Int64
+    public var cluster: String
+    /// Where the checkpoint stood, in the cluster where it was measured. nil: there was none.
+    public var checkpointOffset: Int64?
+    public var checkpointCluster: String?
+    /// Milliseconds since 1970, by the worker's clock.
+    public var at: Int64
+
+    public static func key(group: String, _ partition: TopicPartition) -> StoreKey {
+        StoreKey("resumes", group, partition.topic, String(partition.partition))
+    }
+}
+
+/// A gap event as it is kept in the store, under `gaps/<group>/<topic>/<partition>/<epoch>-<time>`.
+public struct GapReport: Codable, Sendable, Hashable {
+    public var reason: String
+    public var from: Int64?
+    public var fromCluster: String?
+    public var to: Int64
+    public var toCluster: String
+    /// nil: unknown.
+    public var records: Int64?
+    /// Milliseconds since 1970: the checkpoint's witness. nil: it had none.
+    public var since: Int64?
+    public var epoch: Int64
+    public var at: Int64
+
+    init(_ gap: GapEvent, epoch: Int64, at: MillisecondTimestamp) {
+        reason = gap.reason.rawValue
+        from = gap.from?.offset
+        fromCluster = gap.from?.cluster.id
+        to = gap.to.offset
+        toCluster = gap.to.cluster.id
+        records = gap.records
+        since = gap.since?.milliseconds
+        self.epoch = epoch
+        self.at = at.milliseconds
+    }
+
+    static func key(group: String, _ partition: TopicPartition, epoch: Int64, at: Int64) -> StoreKey {
+        StoreKey("gaps", group, partition.topic, String(partition.partition), "\(epoch)-\(at)")
+    }
+}
+
+extension GroupWorker {
+    func publish(_ report: ResumeReport, _ partition: TopicPartition) async {
+        await publish(report, at: ResumeReport.key(group: setup.group, partition))
+    }
+
+    func publish(_ report: GapReport, _ partition: TopicPartition) async {
+        await publish(report, at: GapReport.key(group: setup.group, partition, epoch: report.epoch, at: report.at))
+    }
+
+    /// Tries to write a report that no decision rests on.
+    private func publish(_ report: some Encodable, at key: StoreKey) async {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        do {
+            let bytes = Array(try encoder.encode(report))
+            _ = try await checkpointStore.store.commit(StoreTransaction(writes: [key: .put(bytes)]))
+        } catch {
+            logger.warning("A report could not be written to the store", metadata: ["key": "\(key)", "error": "\(error)"])
+        }
+    }
+}
+
+/// What a commit to Kafka carries beside the offset: which epoch it belongs to, and the record before it.
+enum CommitMetadata {
+    static func write(epoch: Int64, last: Fingerprint?) -> String {
+        "sb1 e=\(epoch)" + (last.map { " f=\($0)" } ?? "")
+    }
+
+    /// nil for commits that are not Switchback's: another tool's offset says nothing about what this group has done.
+    static func parse(_ committed: CommittedOffset?) -> ResumePlanner.Committed? {
+        guard let committed, let metadata = committed.metadata else { return nil }
+        let words = metadata.split(separator: " ")
+        guard words.first == "sb1" else { return nil }
+        func field(_ name: String) -> Substring? { words.first { $0.hasPrefix(name) }?.dropFirst(name.count) }
+        guard let epoch = field("e=").flatMap({ Int64($0) }) else { return nil }
+        let last = field("f=").flatMap { UInt64($0, radix: 16) }.map(Fingerprint.init(bits:))
+        return ResumePlanner.Committed(offset: committed.position.offset, epoch: epoch, last: last)
+    }
+}
+
+extension EventIdentity {
+    /// As it is written in worker.yaml and in checkpoints.
+    var text: String {
+        switch self {
+        case .record: "record"
+        case .header(let name): "header:\(name)"
+        case .json(let path): "json:\(path)"
+        }
+    }
+}

@@ -1,0 +1,163 @@
+import Checkpoints
+import KafkaLog
+import Logging
+
+/// Carries a handover through from wherever it stands: any controller may begin it, and any other may go on after a crash,
+/// since everything that it knows is in the store.
+public struct HandoverController: Sendable {
+    /// Where a handover stands, for whoever watches.
+    public enum Progress: Sendable, Hashable {
+        /// Sealed and expected partitions; the names of those that are not sealed yet.
+        case draining(sealed: Int, of: Int, open: [TopicPartition])
+        case epochRaised(Int64, owner: Datacenter)
+        /// Partitions that the new owner has resumed, and those it has to.
+        case resuming(done: Int, of: Int)
+        case stable(epoch: Int64, owner: Datacenter)
+    }
+
+    public struct TimedOut: Error, CustomStringConvertible {
+        public let key: AssignmentKey
+        public let progress: Progress?
+        public var description: String {
+            let how =
+                switch progress {
+                case .draining(let sealed, let total, let open):
+                    "\(sealed) of \(total) partitions sealed, open: \(open.prefix(5).map(\.description).joined(separator: ", "))"
+                case .resuming(let done, let total): "\(done) of \(total) partitions resumed by the new owner"
+                default: "no progress was seen"
+                }
+            return "the handover of \(key) is not finished (\(how)); it goes on by 'handover resume', or 'handover cancel' takes a drain back"
+        }
+    }
+
+    private let assignments: AssignmentStore
+    private let checkpoints: CheckpointStore
+    private let author: @Sendable () -> Assignment.Author
+    private let logger: Logger
+    /// How often the store is read when no hint comes.
+    private let interval: Duration
+
+    /// - Parameter author: the operator's name, the reason, and the clock.
+    public init(
+        store: any SharedStore, interval: Duration = .milliseconds(200), logger: Logger,
+        author: @escaping @Sendable () -> Assignment.Author
+    ) {
+        assignments = AssignmentStore(store)
+        checkpoints = CheckpointStore(store)
+        self.interval = interval
+        self.logger = logger
+        self.author = author
+    }
+
+    // MARK: Beginning
+
+    /// Begins a planned handover, unless one to the same target is under way already. Returns at once.
+    @discardableResult
+    public func beginSwitchover(_ key: AssignmentKey, to target: Datacenter) async throws -> StoredAssignment {
+        try await change(key) { assignment throws(HandoverRefusal) in
+            if case .draining(let other) = assignment.phase, other == target { return nil }
+            guard assignment.phase != .stable || !assignment.partitions.isEmpty else {
+                throw .notReported(key, owner: assignment.owner)
+            }
+            return try assignment.draining(to: target, origin: key.origin, author())
+        }
+    }
+
+    /// Forces the origin over at once, which fences the old owner. Unless `now`, the new one waits out the old lease.
+    @discardableResult
+    public func failover(_ key: AssignmentKey, to target: Datacenter, now: Bool = false) async throws -> StoredAssignment {
+        try await change(key) { assignment throws(HandoverRefusal) in
+            try assignment.failedOver(to: target, now: now, author())
+        }
+    }
+
+    /// Takes a drain back.
+    @discardableResult
+    public func cancel(_ key: AssignmentKey) async throws -> StoredAssignment {
+        try await change(key) { assignment throws(HandoverRefusal) in try assignment.cancelled(author()) }
+    }
+
+    /// How often a change that others overtook is tried again.
+    private static let changeAttempts = 10
+
+    private func change(
+        _ key: AssignmentKey, _ next: (Assignment) throws(HandoverRefusal) -> Assignment?
+    ) async throws -> StoredAssignment {
+        for _ in 0..<Self.changeAttempts {
+            guard let stored = try await assignments.load(key) else { throw HandoverRefusal.unknown(key) }
+            guard let wanted = try next(stored.assignment) else { return stored }
+            if case .done(let done) = try await assignments.change(key, to: wanted, expecting: stored.revision) { return done }
+        }
+        throw HandoverRefusal.busy(key)
+    }
+
+    // MARK: Carrying through
+
+    /// Goes on with whatever handover is under way until the assignment is stable, at most for `timeout`.
+    public func carryThrough(
+        _ key: AssignmentKey, timeout: Duration, progress: @Sendable (Progress) -> Void = { _ in }
+    ) async throws -> Assignment {
+        let deadline = ContinuousClock.now + timeout
+        var last: Progress?
+        func report(_ next: Progress) {
+            if next != last { progress(next) }
+            last = next
+        }
+        while true {
+            guard let stored = try await assignments.load(key) else { throw HandoverRefusal.unknown(key) }
+            let assignment = stored.assignment
+            switch assignment.phase {
+            case .stable:
+                report(.stable(epoch: assignment.epoch, owner: assignment.owner))
+                return assignment
+            case .draining:
+                let drain = try await drainState(key, assignment)
+                report(.draining(sealed: drain.sealed, of: drain.total, open: drain.open))
+                if drain.open.isEmpty {
+                    let next = try assignment.handedOver(author())
+                    if case .done(let done) = try await assignments.change(key, to: next, expecting: stored.revision) {
+                        report(.epochRaised(done.assignment.epoch, owner: done.assignment.owner))
+                    }
+                    continue
+                }
+            case .resuming:
+                let resumed = try await resumeState(key, assignment)
+                report(.resuming(done: resumed.done, of: resumed.total))
+            }
+            guard ContinuousClock.now < deadline else { throw TimedOut(key: key, progress: last) }
+            try await Task.sleep(for: interval)
+        }
+    }
+
+    /// Which partitions must be sealed in the assignment's epoch, and are not.
+    private func drainState(_ key: AssignmentKey, _ assignment: Assignment) async throws -> (sealed: Int, total: Int, open: [TopicPartition]) {
+        let stored = try await originCheckpoints(key)
+        let expected = Self.expectedPartitions(assignment).union(stored.keys)
+        let open = expected.filter { partition in
+            guard let checkpoint = try? stored[partition]?.checkpoint.get() else { return true }
+            return !(checkpoint.sealed && checkpoint.epoch == assignment.epoch)
+        }
+        return (expected.count - open.count, expected.count, open.sorted())
+    }
+
+    private func resumeState(_ key: AssignmentKey, _ assignment: Assignment) async throws -> (done: Int, total: Int) {
+        let stored = try await originCheckpoints(key)
+        let expected = Self.expectedPartitions(assignment).union(stored.keys)
+        let done = expected.count { (try? stored[$0]?.checkpoint.get())?.epoch == assignment.epoch }
+        return (done, expected.count)
+    }
+
+    private func originCheckpoints(_ key: AssignmentKey) async throws -> [TopicPartition: StoredCheckpoint] {
+        try await checkpoints.load(group: key.group).filter {
+            OriginTopic(topic: $0.key.topic, known: CollectionOfOne(key.origin)) != nil
+        }
+    }
+
+    /// The partitions that the owner reported.
+    public static func expectedPartitions(_ assignment: Assignment) -> Set<TopicPartition> {
+        Set(
+            assignment.partitions.flatMap { topic, count in
+                (0..<max(0, count)).map { TopicPartition(topic: topic, partition: $0) }
+            })
+    }
+}
