@@ -16,6 +16,8 @@ public final class LocalKafkaCluster: Sendable {
     /// Every kind of request that is served.
     let apiTable = APITable.all
     let logger: Logger
+    let topics: TopicCatalog
+    let data: DataDirectory
     private let group: MultiThreadedEventLoopGroup
 
     private struct BrokerState {
@@ -41,14 +43,40 @@ public final class LocalKafkaCluster: Sendable {
         guard !configuration.brokers.isEmpty else {
             throw LocalKafkaError.invalidConfiguration("a local cluster needs at least one broker")
         }
+        guard (1...Int32(Limits.maxPartitionsPerTopic)).contains(configuration.defaultPartitions) else {
+            throw LocalKafkaError.invalidConfiguration(
+                "defaultPartitions is \(configuration.defaultPartitions): 1 to \(Limits.maxPartitionsPerTopic) would be right")
+        }
+        if let problem = TopicConfiguration.problem(in: configuration.topicDefaults) {
+            throw LocalKafkaError.invalidConfiguration("topicDefaults: \(problem)")
+        }
         self.configuration = configuration
         self.logger = configuration.logger
+        self.data = try DataDirectory(path: configuration.dataDirectory.path)
+        self.topics = try TopicCatalog(
+            data: data, brokerCount: Int32(configuration.brokers.count),
+            options: PartitionLog.Options(
+                segmentBytes: max(1, configuration.segmentBytes), syncsEveryAppend: configuration.syncsEveryAppend,
+                logger: configuration.logger))
         self.group = MultiThreadedEventLoopGroup(numberOfThreads: max(1, configuration.eventLoopThreads))
         self.brokers = Mutex(configuration.brokers.map { BrokerState(address: $0) })
     }
 
     /// The id that clients see in Metadata. It stays the same for the life of the data directory.
-    public var clusterID: String { "local" }
+    public var clusterID: String { data.clusterID }
+
+    /// The broker that administrative requests should go to: the first that runs; -1 when none does. Every broker serves
+    /// them all the same.
+    var controllerID: Int32 { runningBrokers.first?.id ?? -1 }
+
+    var eventLoop: any EventLoop { group.next() }
+
+    /// The time that a broker stamps on records of LogAppendTime topics.
+    func appendTime(broker: Int32) -> Int64 {
+        let skew = clockSkews.withLock { $0[broker] ?? 0 }
+        return max(0, configuration.clock() &+ skew)
+    }
+    let clockSkews = Mutex<[Int32: Int64]>([:])
 
     /// Where each broker listens, in order of broker id (which counts from 1). The port is the real one even when 0 was
     /// asked for.
@@ -99,6 +127,8 @@ public final class LocalKafkaCluster: Sendable {
     /// Stops every broker and closes the data directory. The cluster can't be used after that.
     public func stop() async {
         for index in configuration.brokers.indices { try? await stopBroker(Int32(index + 1)) }
+        topics.closeAll()
+        data.release()
         try? await group.shutdownGracefully()
     }
 }

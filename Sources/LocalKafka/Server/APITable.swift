@@ -8,6 +8,11 @@ enum APITable {
 
     /// Handlers of the log: produce, fetch, metadata, topics.
     static let logHandlers: [APIHandler] = [
-        ApiVersionsHandler.handler
+        ApiVersionsHandler.handler,
+        MetadataHandler.handler,
+        ProduceHandler.handler,
+        FetchHandler.handler,
+        ListOffsetsHandler.handler,
+        InitProducerIDHandler.handler,
     ]
 }

@@ -78,13 +78,13 @@ final class BrokerServer: Sendable {
         let host = channel.remoteAddress?.ipAddress ?? "unknown"
         await withTaskCancellationHandler {
             do {
-                try await connection.executeThenClose { inbound, outbound in
+                try await connection.executeThenClose { inbound, _ in
                     for try await frame in inbound {
                         let outcome = try await current.run { try await dispatcher.serve(frame, clientHost: host) }
                         // Requests that had arrived before the client closed are still carried out (Produce with
                         // acks=0 ends just so); only their answers go nowhere.
-                        guard case .reply(let parts) = outcome, channel.isActive else { continue }
-                        do { try await outbound.write(contentsOf: parts) } catch { continue }
+                        guard case .reply(let parts) = outcome else { continue }
+                        await send(parts, to: channel)
                     }
                 }
             } catch {
@@ -96,6 +96,15 @@ final class BrokerServer: Sendable {
         } onCancel: {
             channel.close(promise: nil)
         }
+    }
+    /// Returns when everything has gone to the socket, or can't any more.
+    private static func send(_ parts: [IOData], to channel: any Channel) async {
+        defer {
+            for case .fileRegion(let region) in parts { try? region.fileHandle.close() }
+        }
+        guard let last = parts.last, channel.isActive else { return }
+        for part in parts.dropLast() { channel.write(part, promise: nil) }
+        try? await channel.writeAndFlush(last)
     }
 }
 

@@ -136,8 +136,12 @@ struct RequestDispatcher: Sendable {
             correlationID: correlationID, clientID: clientID, clientHost: clientHost, logger: logger, faults: faults)
         try faults.checkClose()
         let response = try await handler.handle(context, reader)
-        if let delay = faults.delay { try await Task.sleep(for: delay) }
-        guard var response, !faults.dropsReply else { return .noReply }
+        if let delay = faults.delay { try? await Task.sleep(for: delay) }
+        guard var response else { return .noReply }
+        if faults.dropsReply {
+            response.discard()
+            return .noReply
+        }
         return .reply(response.finishFrame())
     }
 }

@@ -1,5 +1,5 @@
 /// Kafka's error codes that this broker answers with (kafka.apache.org/protocol, "Error codes").
-public struct ErrorCode: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
+public struct ErrorCode: RawRepresentable, Error, Hashable, Sendable, CustomStringConvertible {
     public let rawValue: Int16
     public init(rawValue: Int16) { self.rawValue = rawValue }
 

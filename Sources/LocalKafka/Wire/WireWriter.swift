@@ -104,7 +104,8 @@ public struct WireWriter: Sendable {
 
     // MARK: Parts
 
-    /// Appends a range of a file. The range must stay unchanged until the response has been sent.
+    /// Appends a range of a file, which must stay unchanged until the response has been sent. Its handle is closed then; who
+    /// throws the response away instead must call `discard`.
     public mutating func append(_ region: FileRegion) {
         endPart()
         finishedBytes += region.readableBytes
@@ -117,6 +118,12 @@ public struct WireWriter: Sendable {
         finishedBytes += buffer.readableBytes
         parts.append(.byteBuffer(buffer))
         buffer = ByteBuffer()
+    }
+
+    /// Closes the file ranges of a response that won't be sent.
+    mutating func discard() {
+        for case .fileRegion(let region) in parts { try? region.fileHandle.close() }
+        parts = []
     }
 
     /// Everything as a frame: the size, then the parts. The first part must begin with four bytes that were reserved for
