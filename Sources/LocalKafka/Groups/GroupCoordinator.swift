@@ -94,10 +94,12 @@ struct GroupCoordinator: Sendable {
         return actions
     }
 
-    /// Answers everyone who waits with `error`: the broker stops.
-    mutating func release(_ error: ErrorCode) -> [GroupAction] {
+    /// Answers everyone who waits (in one group, or in all) with `error`: the coordinator stops or moves away. Members stay.
+    mutating func release(_ error: ErrorCode, groupID: String? = nil) -> [GroupAction] {
         var actions: [GroupAction] = []
-        for index in groups.indices { groups.values[index].release(error, &actions) }
+        for index in groups.indices where groupID == nil || groupID == groups[index].key {
+            groups.values[index].release(error, &actions)
+        }
         return actions
     }
 

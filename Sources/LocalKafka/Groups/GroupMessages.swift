@@ -169,21 +169,29 @@ enum GroupState: String, Sendable, Hashable {
 }
 
 /// What bounds the groups of one cluster.
-public struct GroupLimits: Sendable {
+struct GroupLimits: Sendable {
     /// How long the first rebalance of an empty group waits for more members; each newcomer prolongs it, up to the
     /// rebalance timeout. Kafka has 3000; a local broker's users rather wait less. 0 answers the first join at once.
-    public var initialRebalanceDelayMs: Int32 = 20
+    var initialRebalanceDelayMs: Int32 = 20
+    /// The same as a duration; negative ones count as 0, those too long for Kafka's milliseconds as the longest.
+    var initialRebalanceDelay: Duration {
+        get { .milliseconds(initialRebalanceDelayMs) }
+        set {
+            let (seconds, attoseconds) = newValue.components
+            let milliseconds = Int64(clamping: seconds).multipliedReportingOverflow(by: 1_000)
+            let whole = milliseconds.overflow ? .max / 2 : milliseconds.partialValue
+            initialRebalanceDelayMs = Int32(clamping: max(0, whole + attoseconds / 1_000_000_000_000_000))
+        }
+    }
     /// Kafka has 6000; tests want sessions to expire sooner.
-    public var minSessionTimeoutMs: Int32 = 50
-    public var maxSessionTimeoutMs: Int32 = 1_800_000
+    var minSessionTimeoutMs: Int32 = 50
+    var maxSessionTimeoutMs: Int32 = 1_800_000
     /// How long a member that joins for the first time may wait in one JoinGroup (Kafka has 5 minutes too): its client
     /// may be gone, and nothing else would tell.
-    public var newMemberJoinTimeoutMs: Int32 = 300_000
+    var newMemberJoinTimeoutMs: Int32 = 300_000
     /// Members of one group, those that were only promised an id included.
-    public var maxMembers: Int = 1_000
-    public var maxGroups: Int = 10_000
+    var maxMembers: Int = 1_000
+    var maxGroups: Int = 10_000
     /// Bytes of a commit's metadata text (Kafka's `offset.metadata.max.bytes`).
-    public var maxOffsetMetadataBytes: Int = 4_096
-
-    public init() {}
+    var maxOffsetMetadataBytes: Int = 4_096
 }
