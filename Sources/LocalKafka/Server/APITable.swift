@@ -1,0 +1,18 @@
+/// Every kind of request that the broker serves. Each room of handlers adds its own list.
+enum APITable {
+    static let all: [Int16: APIHandler] = {
+        var table: [Int16: APIHandler] = [:]
+        for handler in logHandlers { table[handler.key.rawValue] = handler }
+        return table
+    }()
+
+    /// Handlers of the log: produce, fetch, metadata, topics.
+    static let logHandlers: [APIHandler] = [
+        ApiVersionsHandler.handler,
+        MetadataHandler.handler,
+        ProduceHandler.handler,
+        FetchHandler.handler,
+        ListOffsetsHandler.handler,
+        InitProducerIDHandler.handler,
+    ]
+}

@@ -1,0 +1,137 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// One broker's listening socket and its connections.
+final class BrokerServer: Sendable {
+    typealias Connection = NIOAsyncChannel<ByteBuffer, IOData>
+
+    let port: Int
+    private let task: Task<Void, Never>
+    private let listener: any Channel
+
+    private init(port: Int, listener: any Channel, task: Task<Void, Never>) {
+        self.port = port
+        self.listener = listener
+        self.task = task
+    }
+
+    /// Binds and starts to accept. `port` 0 takes a free one.
+    /// Throws `LocalKafkaError.addressInUse` or `.cannotListen`.
+    static func start(
+        host: String, port: Int, dispatcher: RequestDispatcher, group: any EventLoopGroup
+    ) async throws -> BrokerServer {
+        let server: NIOAsyncChannel<Connection, Never>
+        do {
+            server = try await ServerBootstrap(group: group)
+                .serverChannelOption(.backlog, value: 256)
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .bind(host: host, port: port) { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        try channel.pipeline.syncOperations.addHandler(
+                            ByteToMessageHandler(FrameDecoder(maximumFrameBytes: Limits.maxRequestBytes)))
+                        return try Connection(
+                            wrappingChannelSynchronously: channel,
+                            configuration: .init(
+                                backPressureStrategy: .init(lowWatermark: 2, highWatermark: Limits.maxPipelinedRequests),
+                                inboundType: ByteBuffer.self, outboundType: IOData.self))
+                    }
+                }
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw LocalKafkaError.addressInUse(host: host, port: port)
+        } catch {
+            throw LocalKafkaError.cannotListen(host: host, port: port, reason: "\(error)")
+        }
+        let bound = server.channel.localAddress?.port ?? port
+        let task = Task { await accept(on: server, dispatcher: dispatcher) }
+        return BrokerServer(port: bound, listener: server.channel, task: task)
+    }
+
+    /// Stops listening, closes every connection, and returns when all are gone. Requests that wait are given up.
+    func stop() async {
+        listener.close(promise: nil)
+        task.cancel()
+        await task.value
+        try? await listener.closeFuture.get()
+    }
+
+    private static func accept(on server: NIOAsyncChannel<Connection, Never>, dispatcher: RequestDispatcher) async {
+        do {
+            try await server.executeThenClose { connections in
+                try await withThrowingDiscardingTaskGroup { tasks in
+                    for try await connection in connections {
+                        tasks.addTask { await serve(connection, dispatcher: dispatcher) }
+                    }
+                }
+            }
+        } catch {
+            dispatcher.logger.debug("listener ended", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private static func serve(_ connection: Connection, dispatcher: RequestDispatcher) async {
+        let channel = connection.channel
+        let current = CurrentRequest()
+        channel.closeFuture.whenComplete { _ in current.cancel() }
+        let host = channel.remoteAddress?.ipAddress ?? "unknown"
+        await withTaskCancellationHandler {
+            do {
+                try await connection.executeThenClose { inbound, _ in
+                    for try await frame in inbound {
+                        let outcome = try await current.run { try await dispatcher.serve(frame, clientHost: host) }
+                        // Requests that had arrived before the client closed are still carried out (Produce with
+                        // acks=0 ends just so); only their answers go nowhere.
+                        guard case .reply(let parts) = outcome else { continue }
+                        await send(parts, to: channel)
+                    }
+                }
+            } catch {
+                let label = (error as? WireError)?.label ?? "\(type(of: error))"
+                dispatcher.logger.debug(
+                    "connection closed by the broker",
+                    metadata: ["client": "\(host)", "reason": "\(label)", "error": "\(error)"])
+            }
+        } onCancel: {
+            channel.close(promise: nil)
+        }
+    }
+    /// Returns when everything has gone to the socket, or can't any more.
+    private static func send(_ parts: [IOData], to channel: any Channel) async {
+        defer {
+            for case .fileRegion(let region) in parts { try? region.fileHandle.close() }
+        }
+        guard let last = parts.last, channel.isActive else { return }
+        for part in parts.dropLast() { channel.write(part, promise: nil) }
+        try? await channel.writeAndFlush(last)
+    }
+}
+
+/// The request that a connection is serving. It runs in a task of its own, so that the end of the connection can wake a
+/// long poll without ending the loop that still has requests to carry out.
+private final class CurrentRequest: Sendable {
+    private struct State {
+        var closed = false
+        var task: Task<RequestOutcome, any Error>?
+    }
+    private let state = Mutex(State())
+
+    func run(_ work: @escaping @Sendable () async throws -> RequestOutcome) async throws -> RequestOutcome {
+        let task = Task { try await work() }
+        let closed = state.withLock { state in
+            state.task = task
+            return state.closed
+        }
+        if closed { task.cancel() }
+        return try await task.value
+    }
+
+    func cancel() {
+        let task = state.withLock { state in
+            state.closed = true
+            return state.task
+        }
+        task?.cancel()
+    }
+}
