@@ -3,6 +3,7 @@
 #define SWITCHBACK_CRDKAFKA_SHIM_H
 
 #include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
 #include <sys/prctl.h>
 
 // prctl is variadic. Names this thread; the kernel keeps 15 bytes.

@@ -35,6 +35,8 @@ public actor KafkaConsumer {
     var partitions = PartitionTable()
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
+    /// For tests: whether a reader is suspended.
+    var isWaiting: Bool { waiter != nil }
     private var waiter: CheckedContinuation<Void, Never>?
     private var isReading = false
     var replies = ReplyTable()
