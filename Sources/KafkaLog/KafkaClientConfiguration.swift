@@ -1,0 +1,118 @@
+import CRdKafka
+import Logging
+
+/// How a client reaches its cluster, and any librdkafka setting.
+public struct KafkaClientConfiguration: Sendable {
+    /// `host:port` of one or more brokers to start from.
+    public var bootstrapServers: [String]
+    /// Kafka's `client.id`: seen in brokers' logs and quotas.
+    public var clientID: String
+    /// Any setting of librdkafka by its own name (TLS, SASL, sizes, timeouts). They win over this library's defaults. An unknown
+    /// name, a wrong value and a reserved setting (`reserved`) are errors when the client is made.
+    public var settings: [String: String]
+    public var logger: Logger
+    /// How often librdkafka's statistics become gauges (swift-metrics); nil: never.
+    public var statisticsInterval: Duration?
+    /// The limit of a request to the cluster where a call takes no timeout of its own.
+    public var requestTimeout: Duration
+
+    public init(
+        bootstrapServers: [String], clientID: String = "switchback", settings: [String: String] = [:],
+        logger: Logger = Logger(label: "switchback.kafka"), statisticsInterval: Duration? = nil,
+        requestTimeout: Duration = .seconds(10)
+    ) {
+        self.bootstrapServers = bootstrapServers
+        self.clientID = clientID
+        self.settings = settings
+        self.logger = logger
+        self.statisticsInterval = statisticsInterval
+        self.requestTimeout = requestTimeout
+    }
+
+    /// Settings that are the same in every consumer, because positions would be wrong with another value:
+    /// this library never lets librdkafka choose, store or commit a position by itself, and never asks for END markers
+    /// (librdkafka 2.0.2 mixes them up with batches).
+    public static let reserved: [String: String] = [
+        "auto.offset.reset": "error",
+        "enable.auto.commit": "false",
+        "enable.auto.offset.store": "false",
+        "enable.partition.eof": "false",
+    ]
+}
+
+/// A consumer's own part of the configuration.
+public struct KafkaConsumerConfiguration: Sendable {
+    public var client: KafkaClientConfiguration
+    /// The consumer group; nil: a consumer that only `assign`s and never commits.
+    public var groupID: String?
+    /// Kafka's `group.instance.id` (static membership); nil: a dynamic member.
+    public var groupInstanceID: String?
+    /// Kafka's `partition.assignment.strategy`.
+    public var assignmentStrategy: String
+
+    public init(
+        client: KafkaClientConfiguration, groupID: String? = nil, groupInstanceID: String? = nil,
+        assignmentStrategy: String = "cooperative-sticky"
+    ) {
+        self.client = client
+        self.groupID = groupID
+        self.groupInstanceID = groupInstanceID
+        self.assignmentStrategy = assignmentStrategy
+    }
+
+    /// librdkafka makes its consumer queue only for a client with a group id; one that never joins needs a name too.
+    static let unusedGroupID = "switchback-no-group"
+}
+
+/// A librdkafka configuration that is still ours to free.
+struct ClientSettings: ~Copyable {
+    private var conf: OpaquePointer?
+
+    init() { conf = rd_kafka_conf_new() }
+
+    deinit { if let conf { rd_kafka_conf_destroy(conf) } }
+
+    var pointer: OpaquePointer? { conf }
+
+    /// `rd_kafka_new` took the configuration: on success only.
+    mutating func wasTaken() { conf = nil }
+
+    func set(_ name: String, _ value: String) throws(KafkaLogError) {
+        var text = [CChar](repeating: 0, count: 512)
+        guard rd_kafka_conf_set(conf, name, value, &text, text.count) != RD_KAFKA_CONF_OK else { return }
+        throw .invalidSetting(name: name, value: Self.shown(value, of: name), reason: string(fromNullTerminated: text))
+    }
+
+    /// false when this librdkafka does not know the setting.
+    func setIfKnown(_ name: String, _ value: String) -> Bool {
+        rd_kafka_conf_set(conf, name, value, nil, 0) == RD_KAFKA_CONF_OK
+    }
+
+    func apply(_ client: KafkaClientConfiguration, defaults: [String: String]) throws(KafkaLogError) {
+        guard client.bootstrapServers.contains(where: { !$0.isEmpty }) else {
+            throw .invalidSetting(name: "bootstrap.servers", value: "", reason: "no broker given: set at least one host:port")
+        }
+        for (name, value) in defaults { try set(name, value) }
+        try set("bootstrap.servers", client.bootstrapServers.joined(separator: ","))
+        try set("client.id", client.clientID)
+        if let interval = client.statisticsInterval {
+            try set("statistics.interval.ms", "\(max(1, interval.timeoutMilliseconds))")
+        }
+        for (name, value) in client.settings.sorted(by: { $0.key < $1.key }) {
+            if let required = KafkaClientConfiguration.reserved[name], required != value {
+                throw .reservedSetting(name: name, value: value, required: required)
+            }
+            try set(name, value)
+        }
+    }
+
+    /// Secrets don't belong into error texts.
+    private static func shown(_ value: String, of name: String) -> String {
+        let isSecret = ["password", "secret", "key.pem", "oauthbearer.config", "jaas"].contains { name.contains($0) }
+        return isSecret ? "(hidden)" : value
+    }
+}
+
+func string(fromNullTerminated text: [CChar]) -> String {
+    String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+}

@@ -1,0 +1,76 @@
+import CRdKafka
+import Glibc
+
+extension KafkaConsumer {
+    /// Leaves the group in an orderly way and ends the client. Returns within `limit`, also when no broker answers; what librdkafka
+    /// still has to do then goes on in the background. Batches that were handed out stay valid. Later calls throw `closed`.
+    ///
+    /// Finish, checkpoint and commit before: a revocation that waits for its answer is answered here.
+    /// - Throws: `deadlineExceeded` when the group was not left in time (the broker will notice after `session.timeout.ms`).
+    public nonisolated func close(within limit: Duration = .seconds(10)) async throws(KafkaLogError) {
+        let deadline = ContinuousClock.now + limit
+        let isDone = await firstToFinish {
+            await self.closeOnThread(until: deadline)
+        } orAt: {
+            deadline
+        }
+        guard isDone else { throw .deadlineExceeded(what: "close the consumer") }
+    }
+
+    /// false: the deadline came first. Blocks the client's thread in slices.
+    private func closeOnThread(until deadline: ContinuousClock.Instant) -> Bool {
+        guard let handle else { return true }
+        self.handle = nil
+        serveLastReplies(handle)
+        wakeReader()
+        handle.context.isClosing = true
+        if let rebalance = pendingRebalance {
+            pendingRebalance = nil
+            if rebalance.kind == .assign {
+                rd_kafka_assign(handle.client, nil)
+            } else {
+                do throws(KafkaLogError) {
+                    try Self.giveUp(rebalance, handle)
+                } catch {
+                    configuration.client.logger.warning("revocation at close failed", metadata: ["error": "\(error)"])
+                }
+            }
+        }
+        partitions.removeAll()
+        if let error = rd_kafka_consumer_close_queue(handle.client, handle.replyQueue) {
+            configuration.client.logger.warning(
+                "closing the consumer failed", metadata: ["error": "\(String(cString: rd_kafka_error_string(error)))"])
+            rd_kafka_error_destroy(error)
+            return true  // a client with a fatal error is no member of its group any more
+        }
+        while rd_kafka_consumer_closed(handle.client) == 0 {
+            if ContinuousClock.now >= deadline { return false }
+            // Serves the rebalance callback, which answers while `isClosing`; records that still come are dropped.
+            if let event = rd_kafka_queue_poll(handle.replyQueue, 20) { rd_kafka_event_destroy(event) }
+        }
+        return true
+    }
+
+    private func serveLastReplies(_ handle: ClientHandle) {
+        while let event = rd_kafka_queue_poll(handle.replyQueue, 0) {
+            _ = replies.deliver(ReplyEvent(event))
+        }
+        replies.failAll(.closed)
+    }
+}
+
+/// Runs `body`; returns its result, or false at the deadline, whichever is first. `body` is not stopped.
+func firstToFinish(
+    _ body: @escaping @Sendable () async -> Bool, orAt deadline: () -> ContinuousClock.Instant
+) async -> Bool {
+    let (stream, results) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingOldest(1))
+    let deadline = deadline()
+    Task { results.yield(await body()) }
+    let timer = Task {
+        try await Task.sleep(until: deadline, clock: .continuous)
+        results.yield(false)
+    }
+    defer { timer.cancel() }
+    for await result in stream { return result }
+    return false
+}

@@ -1,0 +1,223 @@
+import CRdKafka
+import Logging
+
+/// What a consumer hands to its owner, in one sequence: nothing that stands before an event comes after it.
+public enum ConsumerEvent: Sendable {
+    /// Records. Never empty.
+    case batch(RecordBatch)
+    /// The group gave these partitions: find their positions, then call `acceptAssignment`. Nothing of them is fetched until
+    /// then. May be empty.
+    case assigned([TopicPartition])
+    /// The group takes these back, when the owner is ready: finish or drop what is in flight, checkpoint, commit, then
+    /// call `completeRevocation`. No record of them comes after this; other partitions keep flowing.
+    case revoking([TopicPartition])
+    /// These were lost (session timed out, fenced): others may have them already. Drop what is in flight, write nothing, call
+    /// `completeRevocation`.
+    case lost([TopicPartition])
+    /// One partition stands still or had a failure; the others flow on.
+    case partitionFailed(TopicPartition, KafkaLogError)
+    /// Something about the client as a whole. librdkafka goes on by itself unless `isFatal`.
+    case failed(KafkaLogError)
+}
+
+/// A consumer of one cluster: positions only, never librdkafka's own offset store or reset.
+///
+/// An actor on a thread of its own that makes all calls of its librdkafka client in sequence. Calls with a timeout block that
+/// thread, and so the flow of records, for as long as they take. Somebody must call `nextEvent` at least
+/// every `max.poll.interval.ms`, as with any Kafka consumer: also while everything is paused.
+public actor KafkaConsumer {
+    nonisolated let thread: ClientThread
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
+    public nonisolated let configuration: KafkaConsumerConfiguration
+
+    var handle: ClientHandle?
+    var cluster: ClusterID?
+    var partitions = PartitionTable()
+    var pendingEvents: [ConsumerEvent] = []
+    var pendingRebalance: CallbackContext.Rebalance?
+    /// For tests: whether a reader is suspended.
+    var isWaiting: Bool { waiter != nil }
+    private var waiter: CheckedContinuation<Void, Never>?
+    private var isReading = false
+    var replies = ReplyTable()
+
+    /// Records of a batch unless asked otherwise.
+    public static let defaultBatchLimit = 4096
+    /// While nothing comes, librdkafka is called this often, so that it knows that its owner lives (`max.poll.interval.ms`).
+    static let idlePollInterval: Duration = .seconds(5)
+
+    /// Makes the client. Does not wait for a broker. Throws `invalidSetting`, `reservedSetting`, or `failed` when librdkafka
+    /// refuses the settings together.
+    public init(_ configuration: KafkaConsumerConfiguration) throws(KafkaLogError) {
+        let client = configuration.client
+        let settings = ClientSettings()
+        // Where librdkafka doesn't know the first (before 2.2) a full queue puts its broker thread to sleep for a second;
+        // frequent small requests wake it.
+        if !settings.setIfKnown("fetch.queue.backoff.ms", "10") {
+            try settings.set("topic.metadata.refresh.interval.ms", "30")
+        }
+        try settings.apply(
+            client,
+            defaults: KafkaClientConfiguration.reserved.merging(
+                ["partition.assignment.strategy": configuration.assignmentStrategy], uniquingKeysWith: { $1 }))
+        try settings.set("group.id", configuration.groupID ?? KafkaConsumerConfiguration.unusedGroupID)
+        if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }
+        CallbackContext.installCallbacks(settings.pointer, isConsumer: true)
+        let thread = ClientThread(name: "kafka-consumer")
+        handle = try ClientHandle(
+            RD_KAFKA_CONSUMER, settings: settings, context: CallbackContext(logger: client.logger, clientID: client.clientID),
+            thread: thread)
+        self.configuration = configuration
+        self.thread = thread
+        thread.wakeHandler = { [weak self] in self?.assumeIsolated { $0.serveWake() } }
+        try thread.start()
+    }
+
+    deinit { thread.stop() }
+
+    // MARK: Reading
+
+    /// The next event: what is there at once, or waits for it without polling. nil when `deadline` comes first.
+    ///
+    /// - Parameter max: the most records of a batch, 1 to 1,000,000.
+    /// - Throws: `CancellationError` when the task is cancelled (nothing is lost: the events stay), `KafkaLogError.closed`,
+    ///   `.concurrentRead`, `.clusterUnknown` when records came but no cluster id.
+    public func nextEvent(
+        max limit: Int = KafkaConsumer.defaultBatchLimit, deadline: ContinuousClock.Instant? = nil
+    ) async throws -> ConsumerEvent? {
+        guard !isReading else { throw KafkaLogError.concurrentRead }
+        isReading = true
+        defer { isReading = false }
+        while true {
+            if let event = try takeEvent(limit: Swift.min(Swift.max(1, limit), 1_000_000)) { return event }
+            try Task.checkCancellation()
+            if let deadline, deadline <= .now { return nil }
+            await waitForWake(until: deadline)
+        }
+    }
+
+    /// For consumers that `assign` by hand: the next batch, nil at the deadline. Throws what `nextEvent` would give as
+    /// `partitionFailed` or as a fatal `failed`; passing failures of the connection are logged.
+    public func nextBatch(
+        max limit: Int = KafkaConsumer.defaultBatchLimit, deadline: ContinuousClock.Instant? = nil
+    ) async throws -> RecordBatch? {
+        while let event = try await nextEvent(max: limit, deadline: deadline) {
+            switch event {
+            case .batch(let batch): return batch
+            case .partitionFailed(_, let error): throw error
+            case .failed(let error):
+                if error.isFatal { throw error }
+                configuration.client.logger.warning("Kafka client error", metadata: ["error": "\(error)"])
+            case .assigned, .revoking, .lost:
+                // The caller can't answer these here: keep the event for `nextEvent`.
+                pendingEvents.insert(event, at: 0)
+                throw KafkaLogError.invalidArgument("a consumer with a subscription must be read with nextEvent")
+            }
+        }
+        return nil
+    }
+
+    private func takeEvent(limit: Int) throws(KafkaLogError) -> ConsumerEvent? {
+        if !pendingEvents.isEmpty { return pendingEvents.removeFirst() }
+        let handle = try openHandle()
+        if let batch = try readBatch(handle, limit: limit) { return .batch(batch) }
+        return pendingEvents.isEmpty ? nil : pendingEvents.removeFirst()
+    }
+
+    private func readBatch(_ handle: ClientHandle, limit: Int) throws(KafkaLogError) -> RecordBatch? {
+        // Asked before anything is taken off the queue: a batch without its cluster's id could not be handed out.
+        if cluster == nil, !partitions.isEmpty { _ = try clusterID(timeout: configuration.client.requestTimeout) }
+        let messages = handle.pool.take(limit)
+        let count = rd_kafka_consume_batch_queue(handle.mainQueue, 0, messages, limit)
+        takeRebalances(handle, lost: true)
+        var sorted = SortedBatch(messages: messages, count: Swift.max(0, count))
+        sorted.sort(into: &partitions)
+        let batch: RecordBatch?
+        if sorted.kept > 0, let cluster {
+            batch = RecordBatch(
+                messages: messages, count: sorted.kept, capacity: limit, cluster: cluster, runs: sorted.runs, handle: handle)
+        } else {
+            handle.pool.giveBack(messages, capacity: limit)
+            batch = nil
+        }
+        pendingEvents += sorted.failures.map { .partitionFailed($0.0, $0.1) }
+        pendingEvents += sorted.clientFailures.map { .failed($0) }
+        takeRebalances(handle, lost: false)
+        pendingEvents += handle.context.errors.map { .failed($0) }
+        handle.context.errors.removeAll()
+        if count < 0 { pendingEvents.append(.failed(.failed(LibraryFailure(rd_kafka_last_error(), operation: "consume")))) }
+        return batch
+    }
+
+    /// Turns recorded rebalances into events. Lost partitions are marked before the batch is sorted (their records may be
+    /// another's already), others after it (their records stand before the event).
+    private func takeRebalances(_ handle: ClientHandle, lost: Bool) {
+        if lost, !handle.context.rebalances.contains(where: { $0.kind == .lost }) { return }
+        for rebalance in handle.context.rebalances {
+            pendingRebalance = rebalance
+            switch rebalance.kind {
+            case .assign: pendingEvents.append(.assigned(rebalance.partitions))
+            case .revoke: pendingEvents.append(.revoking(rebalance.partitions))
+            case .lost: pendingEvents.append(.lost(rebalance.partitions))
+            }
+            if rebalance.kind != .assign { partitions.markRevoking(rebalance.partitions) }
+        }
+        handle.context.rebalances.removeAll()
+    }
+
+    // MARK: Waiting
+
+    private func waitForWake(until deadline: ContinuousClock.Instant?) async {
+        let idle = monotonicNanoseconds() &+ Self.idlePollInterval.nanoseconds
+        let due = deadline.map { monotonicNanoseconds() &+ ContinuousClock.now.duration(to: $0).nanoseconds }
+        thread.alarm = due.map { Swift.min($0, idle) } ?? idle
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { waiter = $0 }
+        } onCancel: {
+            thread.requestWake()
+        }
+    }
+
+    private func serveWake() {
+        serveReplies()
+        thread.alarm = nil
+        let waiting = waiter
+        waiter = nil
+        waiting?.resume()
+    }
+
+    func wakeReader() {
+        let waiting = waiter
+        waiter = nil
+        waiting?.resume()
+    }
+
+    // MARK: Common
+
+    func openHandle() throws(KafkaLogError) -> ClientHandle {
+        guard let handle else { throw .closed }
+        return handle
+    }
+
+    /// The id of the cluster that this client is connected to; asks a broker once, at most for `timeout`.
+    @discardableResult
+    public func clusterID(timeout: Duration? = nil) throws(KafkaLogError) -> ClusterID {
+        if let cluster { return cluster }
+        let client = configuration.client
+        let id = try openHandle().clusterID(timeout: timeout ?? client.requestTimeout, servers: client.bootstrapServers)
+        cluster = id
+        return id
+    }
+
+    /// Throws `wrongCluster` unless every position is one of this cluster.
+    func checkCluster(_ positions: [TopicPartition: Position]) throws(KafkaLogError) {
+        guard !positions.isEmpty else { return }
+        let cluster = try clusterID()
+        for (partition, position) in positions where position.cluster != cluster {
+            throw .wrongCluster(partition, expected: cluster, actual: position.cluster)
+        }
+        for (partition, position) in positions where position.offset < 0 {
+            throw .invalidArgument("\(partition): \(position.offset) is not an offset; logical offsets are not positions")
+        }
+    }
+}
