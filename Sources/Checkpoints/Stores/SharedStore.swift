@@ -3,29 +3,86 @@
 
 /// A key in the shared store: path segments below Switchback's prefix. Segments may hold any text; the stores that write
 /// keys as paths escape `/` and `%` (`escaped`), so that no group or topic name can reach into another's range.
+/// Keys are equal when their bytes are: `é` as one scalar and as two are two names to Kafka, so they are two here.
 public struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible {
     public let segments: [String]
     public init(_ segments: String...) { self.segments = segments }
     public init(segments: [String]) { self.segments = segments }
 
     /// `a/b/c` with `%` and `/` inside a segment written as `%25` and `%2F`; the inverse of `init(escaped:)`.
-    public var escaped: String {
-        segments.map { $0.replacing("%", with: "%25").replacing("/", with: "%2F") }.joined(separator: "/")
-    }
+    public var escaped: String { segments.map(Self.escape).joined(separator: "/") }
 
     /// nil when `escaped` holds an escape that `escaped` never writes.
     public init?(escaped: String) {
         var segments: [String] = []
-        for part in escaped.split(separator: "/", omittingEmptySubsequences: false) {
-            let plain = String(part.replacing("%2F", with: "/").replacing("%25", with: "%"))
-            guard StoreKey(plain).escaped == part else { return nil }
-            segments.append(plain)
+        for part in escaped.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false) {
+            guard let segment = Self.unescape(part) else { return nil }
+            segments.append(segment)
         }
         self.segments = segments
     }
 
+    /// Whether this key begins with all segments of `prefix` and has more after them. Whole segments: `ab` is not under `a`.
+    public func isUnder(_ prefix: StoreKey) -> Bool {
+        segments.count > prefix.segments.count
+            && zip(segments, prefix.segments).allSatisfy { $0.utf8.elementsEqual($1.utf8) }
+    }
+
+    // Bytes, not characters: a `/` before a combining accent is one Character that equals no "/", yet it is a path
+    // separator to every store.
+    private static func escape(_ segment: String) -> String {
+        guard segment.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "%") }) else { return segment }
+        var bytes: [UInt8] = []
+        for byte in segment.utf8 {
+            switch byte {
+            case UInt8(ascii: "%"): bytes += "%25".utf8
+            case UInt8(ascii: "/"): bytes += "%2F".utf8
+            default: bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    private static func unescape(_ part: Substring.UTF8View) -> String? {
+        var bytes: [UInt8] = []
+        var rest = part
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            if rest.starts(with: "25".utf8) {
+                bytes.append(UInt8(ascii: "%"))
+            } else if rest.starts(with: "2F".utf8) {
+                bytes.append(UInt8(ascii: "/"))
+            } else {
+                return nil
+            }
+            rest = rest.dropFirst(2)
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
     public var description: String { escaped }
-    public static func < (a: StoreKey, b: StoreKey) -> Bool { a.segments.lexicographicallyPrecedes(b.segments) }
+
+    public static func == (a: StoreKey, b: StoreKey) -> Bool {
+        a.segments.count == b.segments.count
+            && zip(a.segments, b.segments).allSatisfy { $0.utf8.elementsEqual($1.utf8) }
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        for segment in segments {
+            hasher.combine(segment.utf8.count)
+            for byte in segment.utf8 { hasher.combine(byte) }
+        }
+    }
+
+    public static func < (a: StoreKey, b: StoreKey) -> Bool {
+        for (left, right) in zip(a.segments, b.segments) where !left.utf8.elementsEqual(right.utf8) {
+            return left.utf8.lexicographicallyPrecedes(right.utf8)
+        }
+        return a.segments.count < b.segments.count
+    }
 }
 
 /// A value and the revision of its last change. Revisions grow with every change anywhere in the store, never repeat, and
