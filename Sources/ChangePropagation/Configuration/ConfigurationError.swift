@@ -16,7 +16,15 @@ public struct ConfigurationError: Error, Sendable, Equatable, CustomStringConver
             self.file = file
             self.line = line
             self.column = column
-            self.message = message
+            self.message = Self.onOneLine(message)
+        }
+
+        /// Values of the file stand in messages: a line break or a terminal's escape in them is written as `\u{a}`.
+        private static func onOneLine(_ text: String) -> String {
+            guard text.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else { return text }
+            return text.unicodeScalars.reduce(into: "") { line, scalar in
+                line += scalar.properties.generalCategory == .control ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)
+            }
         }
 
         /// `worker.yaml:12:5: message`, as compilers write it.

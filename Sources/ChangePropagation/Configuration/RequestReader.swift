@@ -10,12 +10,14 @@ struct RequestReader {
         let uri = uri(map)
         let headers = headers(map)
         let query = pairs(map, "query")
-        let body = map.has("body") ? map.node("body").flatMap(value) : nil
-        let method = method(map) ?? (map.has("body") ? "post" : "get")
-        if map.has("body"), let type = headers.first(where: { $0.name == "content-type" }), let text = type.value.literal,
-            !text.lowercased().contains("json"), map.node("body")?.scalar == nil
+        let bodyNode = map.node("body")
+        let body = bodyNode.flatMap(value)
+        // change-propagation's own default is get; nobody means a get that has a body.
+        let method = method(map) ?? (bodyNode == nil ? "get" : "post")
+        if let bodyNode, bodyNode.scalar == nil, let type = headers.first(where: { $0.name == "content-type" }), let text = type.value.literal,
+            !text.lowercased().contains("json")
         {
-            map.node("body")?.report("\(place): a body written as a map or list is sent as JSON; \(text) is not supported yet, write the body as text")
+            bodyNode.report("\(place): a body written as a map or list is sent as JSON; \(text) is not supported yet, write the body as text")
         }
         map.finish()
         return uri.map { RequestTemplate(method: method.uppercased(), uri: $0, headers: headers, query: query, body: body) }
