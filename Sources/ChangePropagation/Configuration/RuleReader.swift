@@ -1,0 +1,220 @@
+import KafkaLog
+
+/// Reads the `rules` of a file. What stands in a rule is described in Docs/Configuration.md; the keys and their meaning
+/// are those of change-propagation's rule files wherever that service has them.
+struct RuleReader {
+    /// Empty when `service` itself was wrong; then no default group is made from it.
+    let service: String?
+    let datacenters: [Datacenter]
+
+    /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
+    static let laterKeys = [
+        "cases", "switch", "exclude_topics", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
+        "delivery", "decode_results",
+    ]
+
+    func read(_ key: String, _ keyNode: ConfigurationNode, _ node: ConfigurationNode) -> Rule? {
+        guard Self.isName(key) else {
+            keyNode.report("a rule's name is made of letters, digits, \"-\", \"_\" and \".\", at most 100 of them; \"\(key)\" is not")
+            return nil
+        }
+        guard let map = ConfigurationMap(node, name: "rule \"\(key)\"") else { return nil }
+        map.notSupportedYet(Self.laterKeys)
+        let streams = streams(map)
+        let origins = origins(map)
+        let group = map.string("group") ?? service.map { "\($0)-\(key)" }
+        let match = map.node("match").flatMap { self.match($0, map.describe("match")) }
+        let matchNot = matchNot(map)
+        let requests = requests(map)
+        let retry = RetryPolicy(
+            limit: map.int("retry_limit", in: 0...100) ?? RetryPolicy().limit,
+            delay: map.duration("retry_delay", in: .zero...RetryPolicy.longestPause, bareMilliseconds: true) ?? RetryPolicy().delay,
+            factor: map.number("retry_factor", in: 1...100) ?? RetryPolicy().factor)
+        let statuses = StatusRules(
+            retryOn: patterns("retry_on", map) ?? StatusRules.defaultRetryOn,
+            ignore: patterns("ignore", map) ?? StatusRules.defaultIgnore)
+        let rule = Rule(
+            name: key, group: group ?? "", streams: streams, origins: origins,
+            concurrency: map.int("concurrency", in: 1...10_000) ?? 30,
+            retry: retry, statuses: statuses,
+            timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
+            order: map.choice("order", Rule.Order.allCases.map { ($0.rawValue, $0) }) ?? .none,
+            onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .halt,
+            match: match, matchNot: matchNot, requests: requests)
+        map.finish()
+        return rule
+    }
+
+    static func isName(_ name: String) -> Bool {
+        (1...100).contains(name.utf8.count)
+            && name.utf8.allSatisfy { byte in
+                switch byte {
+                case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."): true
+                default: false
+                }
+            }
+    }
+
+    // MARK: Streams and origins
+
+    private func streams(_ map: ConfigurationMap) -> [String] {
+        if map.has("topic"), map.has("topics") { map.node.report("\(map.name) has both \"topic\" and \"topics\"; keep one") }
+        if !map.has("topic"), !map.has("topics") {
+            map.node.report("\(map.name) has no \"topic\"; name the stream that it reads, such as topic: mediawiki.page_change")
+        }
+        var streams: [String] = []
+        for (key, isList) in [("topic", false), ("topics", true)] {
+            if !isList, let node = map.node(key), node.items != nil {
+                node.report("\(map.describe(key)) is one stream; write a list under \"topics\"")
+                continue
+            }
+            for (text, node) in map.strings(key) ?? [] where check(stream: text, node, map.describe(key)) {
+                if streams.contains(text) {
+                    node.report("\(map.describe(key)) names \"\(text)\" twice")
+                } else {
+                    streams.append(text)
+                }
+            }
+        }
+        return streams
+    }
+
+    private func check(stream: String, _ node: ConfigurationNode, _ place: String) -> Bool {
+        if stream.hasPrefix("/") {
+            node.report("\(place): topics by regular expression (\(stream)) are not supported yet; name the streams")
+            return false
+        }
+        if let topic = OriginTopic(topic: stream, known: datacenters) {
+            node.report(
+                "\(place): \"\(stream)\" begins with the datacenter \"\(topic.origin)\"; give the stream's name without it, \"\(topic.stream)\", "
+                    + "and choose datacenters with \"origins\"")
+            return false
+        }
+        // Kafka's own rule for topic names, with room left for the longest datacenter's name and the dot.
+        let allowed = stream.utf8.allSatisfy { byte in
+            switch byte {
+            case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."): true
+            default: false
+            }
+        }
+        let longest = 249 - (datacenters.map(\.name.utf8.count).max() ?? 0) - 1
+        guard allowed, stream.utf8.count <= longest, !stream.hasPrefix("."), !stream.hasSuffix(".") else {
+            node.report("\(place): \"\(stream)\" can't be a topic; letters, digits, \".\", \"-\" and \"_\" can, at most \(longest) of them")
+            return false
+        }
+        return true
+    }
+
+    private func origins(_ map: ConfigurationMap) -> [Datacenter] {
+        guard let names = map.strings("origins", "a datacenter or a list of them") else { return datacenters.sorted() }
+        var origins: Set<Datacenter> = []
+        for (name, node) in names {
+            if let datacenter = Self.datacenter(name, node, among: datacenters, place: map.describe("origins")) { origins.insert(datacenter) }
+        }
+        return origins.sorted()
+    }
+
+    /// Reports "no such datacenter" with those that there are.
+    static func datacenter(_ name: String, _ node: ConfigurationNode, among known: [Datacenter], place: String) -> Datacenter? {
+        if let datacenter = Datacenter(name), known.contains(datacenter) { return datacenter }
+        let names = known.sorted().map(\.name)
+        let hint = didYouMean(name, among: names)
+        let list = names.isEmpty ? "\"datacenters\" lists none" : "\"datacenters\" lists \(names.joined(separator: ", "))"
+        node.report("\(place): no such datacenter \"\(name)\"; \(list)\(hint)")
+        return nil
+    }
+
+    // MARK: Matching
+
+    private func matchNot(_ map: ConfigurationMap) -> [Matcher] {
+        guard let node = map.node("match_not") else { return [] }
+        let place = map.describe("match_not")
+        guard let items = node.items else { return match(node, place).map { [$0] } ?? [] }
+        if items.isEmpty { node.report("\(place) is an empty list; remove it") }
+        return items.compactMap { match($0, place) }
+    }
+
+    /// The whole of a `match`, which is an object.
+    private func match(_ node: ConfigurationNode, _ place: String) -> Matcher? {
+        guard node.entries != nil else {
+            node.report("\(place) must be a map of fields and what they must be, not \(node.kind)")
+            return nil
+        }
+        return matcher(node, place)
+    }
+
+    private func matcher(_ node: ConfigurationNode, _ place: String) -> Matcher? {
+        if let entries = node.entries {
+            if entries.isEmpty {
+                node.report("\(place): an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent")
+                return nil
+            }
+            let fields = entries.map { ($0.key, matcher($0.value, place)) }
+            return fields.contains { $0.1 == nil } ? nil : .fields(fields.compactMap { name, matcher in matcher.map { (name, $0) } })
+        }
+        if let items = node.items {
+            let matchers = items.map { matcher($0, place) }
+            return matchers.contains { $0 == nil } ? nil : .everyItem(matchers.compactMap(\.self))
+        }
+        guard let value = node.json() else { return nil }
+        if case .string(let text) = value {
+            if text == "undefined" { return .absent }
+            if Self.isRegularExpression(text) {
+                node.report("\(place): regular expressions (\(text)) are not supported yet; match whole values")
+                return nil
+            }
+        }
+        return .equals(value)
+    }
+
+    /// `/…/` with JavaScript's flags behind it; change-propagation takes every such text for a regular expression.
+    static func isRegularExpression(_ text: String) -> Bool {
+        guard text.hasPrefix("/"), let end = text.lastIndex(of: "/"), text.distance(from: text.startIndex, to: end) >= 2 else { return false }
+        let flags = text[text.index(after: end)...]
+        return flags.count <= 6 && flags.allSatisfy { "dgimsuvy".contains($0) }
+    }
+
+    // MARK: Requests
+
+    private func requests(_ map: ConfigurationMap) -> [RequestTemplate] {
+        let action = map.node("action")
+        if let action, action.scalar != .text("none") {
+            action.report("\(map.describe("action")) can only be none so far; requests are written under \"exec\"")
+        }
+        guard let node = map.node("exec") else { return [] }
+        if action != nil { node.report("\(map.name) has both \"exec\" and \"action: none\"; keep one") }
+        if let items = node.items {
+            if items.isEmpty { node.report("\(map.describe("exec")) is an empty list; write action: none for a rule that does nothing") }
+            return items.enumerated().compactMap { RequestReader(place: "request \($0.offset + 1) of \(map.name)").read($0.element) }
+        }
+        return RequestReader(place: "\"exec\" in \(map.name)").read(node).map { [$0] } ?? []
+    }
+
+    /// `retry_on` and `ignore`: a status, a list of them, or (as change-propagation writes it) either under `status`.
+    private func patterns(_ key: String, _ map: ConfigurationMap) -> [StatusPattern]? {
+        guard var node = map.node(key) else { return nil }
+        if node.entries != nil {
+            guard let inner = ConfigurationMap(node, name: map.describe(key)) else { return nil }
+            let status = inner.node("status")
+            for entry in inner.allEntries where entry.key != "status" {
+                entry.keyNode.report("\(map.describe(key)): conditions other than \"status\", such as \"\(entry.key)\", are not supported yet")
+            }
+            guard let status else { return nil }
+            node = status
+        }
+        let place = map.describe(key)
+        return (node.items ?? [node]).compactMap { item in
+            let text: String? =
+                switch item.scalar {
+                case .integer(let number)?: String(number)
+                case .text(let text)?: text
+                default: nil
+                }
+            guard let pattern = text.flatMap(StatusPattern.init) else {
+                item.report("\(place) must be HTTP statuses such as 503, or patterns such as 50x where x is any digit, not \(item.kind)")
+                return nil
+            }
+            return pattern
+        }
+    }
+}

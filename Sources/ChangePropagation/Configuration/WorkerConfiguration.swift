@@ -1,0 +1,109 @@
+import KafkaLog
+import Logging
+
+/// What `worker.yaml` says, checked. Every key with its default and its bounds (Docs/Configuration.md has them with an
+/// example):
+///
+/// | key | default | what it is |
+/// |---|---|---|
+/// | `service` | required | the name of the service; the first part of every group |
+/// | `datacenter` | required | the datacenter in which this worker runs |
+/// | `datacenters` | required | datacenter → `bootstrap`, `kafka` (any librdkafka setting); all of them |
+/// | `store` | required | where checkpoints and assignments are kept: `sqlite: FILE`, or `etcd: {…}` |
+/// | `rules` | required | name → rule |
+/// | `lease` | 5s (1s to 10m) | how long a worker may act without having renewed its lease |
+/// | `checkpoints.interval` | 1s (50ms to 10m) | between writes of checkpoints to the store |
+/// | `checkpoints.commit_interval` | 500ms (50ms to 10m) | between commits of offsets to Kafka |
+/// | `checkpoints.slack` | 1s (0 to 1h) | the least step back from the witness at a lookup by time |
+/// | `checkpoints.hold` | 30s (0 to 1h) | how long a resume waits for the mirror to bring the tail |
+/// | `checkpoints.tail` | 16 (1 to 256) | fingerprints of the last finished records in a checkpoint |
+/// | `checkpoints.max_beyond` | 96 (1 to 4096) | fingerprints of records finished past the prefix, at most |
+/// | `identity` | record | what makes two records the same event: `record`, `header:NAME`, `json:PATH` |
+/// | `dedupe_window` | 1024 (0 to 1048576) | ids per partition that are remembered to drop a mirror's repeats |
+/// | `instance` | none | static member id (`group.instance.id`); each worker of a DC needs its own |
+/// | `session_timeout` | 45s (1s to 30m) | after which the group gives a silent worker's partitions away |
+/// | `drain_timeout` | 25s (0 to 1h) | for finishing and the last checkpoint after SIGTERM |
+/// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
+/// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
+/// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
+/// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again |
+/// | `http.response_limit` | 1MiB (0 to 1GiB) | bytes of an answer that are read before its connection is given up |
+/// | `x-…` | | anything; a place for YAML anchors |
+public struct WorkerConfiguration: Sendable {
+    public let service: String
+    public let datacenter: Datacenter
+    /// All datacenters, the own one included.
+    public let datacenters: [Datacenter: ClusterSettings]
+    public let store: StoreSettings
+    public let lease: Duration
+    public let checkpoints: CheckpointSettings
+    public let identity: EventIdentity
+    /// 0: none are remembered.
+    public let dedupeWindow: Int
+    public let instance: String?
+    public let sessionTimeout: Duration
+    public let drainTimeout: Duration
+    public let logLevel: Logger.Level
+    public let http: HTTPSettings
+    /// In the order of the file; never empty.
+    public let rules: [Rule]
+
+    /// How to reach one datacenter's cluster.
+    public struct ClusterSettings: Sendable, Equatable {
+        /// `host:port,host:port`
+        public let bootstrap: String
+        /// librdkafka settings as they are; none that the worker sets itself.
+        public let kafka: [String: String]
+
+        public init(bootstrap: String, kafka: [String: String] = [:]) {
+            self.bootstrap = bootstrap
+            self.kafka = kafka
+        }
+    }
+
+    public enum StoreSettings: Sendable, Equatable {
+        /// An absolute path.
+        case sqlite(path: String)
+        case etcd(EtcdSettings)
+    }
+
+    /// Paths are absolute.
+    public struct EtcdSettings: Sendable, Equatable {
+        /// Never empty; all http or all https.
+        public let endpoints: [String]
+        /// Begins with `/` and does not end with it.
+        public let prefix: String
+        public let username: String?
+        public let passwordFile: String?
+        public let caFile: String?
+        public let certFile: String?
+        public let keyFile: String?
+        public let timeout: Duration
+    }
+
+    public struct CheckpointSettings: Sendable, Equatable {
+        public let interval: Duration
+        public let commitInterval: Duration
+        public let slack: Duration
+        public let hold: Duration
+        public let tail: Int
+        public let maxBeyond: Int
+    }
+
+    public struct HTTPSettings: Sendable, Equatable {
+        public var connectTimeout: Duration
+        public var idleTimeout: Duration
+        public var connectionMaxAge: Duration
+        public var responseLimit: Int
+
+        public init(
+            connectTimeout: Duration = .seconds(10), idleTimeout: Duration = .seconds(30), connectionMaxAge: Duration = .seconds(60),
+            responseLimit: Int = 1 << 20
+        ) {
+            self.connectTimeout = connectTimeout
+            self.idleTimeout = idleTimeout
+            self.connectionMaxAge = connectionMaxAge
+            self.responseLimit = responseLimit
+        }
+    }
+}

@@ -1,0 +1,42 @@
+/// Why one event can't be acted on, though the rule and the worker are well. Trying the same event again gives the same
+/// error, so none of them is retriable; what happens to the event is the rule's `on_failure`.
+public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
+    public enum Kind: Sendable, Equatable {
+        /// The record's value is not JSON. `byte` counts from 0.
+        case notJSON(reason: String, byte: Int)
+        /// A template names a field that the event does not have, such as `message.meta.uri`.
+        case missingField(path: String)
+        /// A template puts an object (or a list of objects) into a text.
+        case notText(path: String)
+        /// The request's URL, once filled in, is not an absolute http or https URL.
+        case badURL(String)
+        /// A header's value, once filled in, holds a control character.
+        case badHeader(name: String)
+    }
+
+    public let kind: Kind
+    public init(_ kind: Kind) { self.kind = kind }
+
+    public var isRetriable: Bool { false }
+
+    /// A short stable name for metrics.
+    public var label: String {
+        switch kind {
+        case .notJSON: "not_json"
+        case .missingField: "missing_field"
+        case .notText: "not_text"
+        case .badURL: "bad_url"
+        case .badHeader: "bad_header"
+        }
+    }
+
+    public var description: String {
+        switch kind {
+        case .notJSON(let reason, let byte): "the event is not JSON: \(reason), at byte \(byte)"
+        case .missingField(let path): "the event has no field \(path), which the rule's template needs"
+        case .notText(let path): "the event's field \(path) is an object; the rule's template needs a text or number there"
+        case .badURL(let url): "the rule's template makes \"\(url)\", which is not an http or https URL"
+        case .badHeader(let name): "the rule's template puts a control character into the header \"\(name)\""
+        }
+    }
+}

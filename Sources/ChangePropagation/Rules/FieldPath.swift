@@ -1,0 +1,109 @@
+/// The way to a field in an event: `meta.uri`, `tags[1]`, `meta['odd name']`.
+struct FieldPath: Sendable, Equatable {
+    enum Step: Sendable, Equatable {
+        case field(String)
+        case item(Int)
+    }
+
+    let steps: [Step]
+    /// As it was written, for messages.
+    let text: String
+
+    /// nil when the event has no such field. A field whose value is null is there.
+    func value(in event: JSONValue) -> JSONValue? {
+        var value = event
+        for step in steps {
+            switch step {
+            case .field(let name):
+                guard let next = value[name] else { return nil }
+                value = next
+            case .item(let index):
+                guard let next = value[index] else { return nil }
+                value = next
+            }
+        }
+        return value
+    }
+}
+
+/// Reads names and steps of a path from a text, for templates and for `identity: json:…`.
+struct FieldPathParser {
+    private let text: [Unicode.Scalar]
+    private(set) var at: Int
+    private let end: Int
+
+    struct Failure: Error { let message: String }
+
+    init(_ text: some Sequence<Unicode.Scalar>) {
+        self.text = Array(text)
+        at = 0
+        end = self.text.count
+    }
+
+    var isAtEnd: Bool { at == end }
+    var next: Unicode.Scalar? { at < end ? text[at] : nil }
+    var rest: String {
+        var view = String.UnicodeScalarView()
+        view.append(contentsOf: text[at...])
+        return String(view)
+    }
+
+    /// A name as JavaScript has it: letters, digits, `_` and `$`, not beginning with a digit. Empty when none is there.
+    mutating func name() -> String {
+        var view = String.UnicodeScalarView()
+        while let scalar = next {
+            let isDigit = ("0"..."9").contains(scalar)
+            let isLetter = ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar) || scalar == "_" || scalar == "$"
+            guard isLetter || (isDigit && !view.isEmpty) else { break }
+            view.append(scalar)
+            at += 1
+        }
+        return String(view)
+    }
+
+    /// All steps up to the end or to something that is no step: `.name`, `[3]`, `['name']`, `["name"]`.
+    mutating func steps() throws(Failure) -> [FieldPath.Step] {
+        var steps: [FieldPath.Step] = []
+        while let scalar = next {
+            if scalar == "." {
+                at += 1
+                let field = name()
+                guard !field.isEmpty else { throw Failure(message: "a field's name must follow the \".\"; write ['…'] around odd names") }
+                steps.append(.field(field))
+            } else if scalar == "[" {
+                at += 1
+                steps.append(try bracket())
+            } else {
+                break
+            }
+        }
+        return steps
+    }
+
+    private mutating func bracket() throws(Failure) -> FieldPath.Step {
+        guard let first = next else { throw Failure(message: "\"]\" is missing") }
+        if first == "'" || first == "\"" {
+            at += 1
+            var view = String.UnicodeScalarView()
+            while let scalar = next, scalar != first {
+                view.append(scalar)
+                at += 1
+            }
+            guard next == first else { throw Failure(message: "the closing \(first) is missing") }
+            at += 1
+            guard next == "]" else { throw Failure(message: "\"]\" is missing") }
+            at += 1
+            return .field(String(view))
+        }
+        var digits = ""
+        while let scalar = next, ("0"..."9").contains(scalar) {
+            digits.unicodeScalars.append(scalar)
+            at += 1
+        }
+        guard let index = Int(digits), next == "]" else {
+            throw Failure(message: "inside [ ] stands an item's number, counted from 0, or a quoted name")
+        }
+        at += 1
+        return .item(index)
+    }
+}

@@ -1,0 +1,74 @@
+import KafkaLog
+
+/// One rule of worker.yaml, compiled: which events of which streams it wants, and what is to be done for each.
+public struct Rule: Sendable {
+    /// What the rule wants done with one event.
+    public enum Decision: Sendable, Equatable {
+        /// Not for this rule: the event is finished.
+        case noMatch
+        /// Make these requests, one after the other. Empty for a rule whose action is `none`.
+        case act([ActionRequest])
+    }
+
+    /// The order in which actions of one partition start.
+    public enum Order: String, Sendable, CaseIterable {
+        /// As slots come free.
+        case none
+        /// In log order among records with the same key; records without a key are free.
+        case key
+        /// In log order, one after the other.
+        case partition
+    }
+
+    /// What happens to an event that can't be finished: its tries are used up, the answer says that trying again is of no
+    /// use, or the event itself is broken (`EventError`).
+    public enum FailurePolicy: String, Sendable, CaseIterable {
+        /// Stop that partition and say so; nothing is lost.
+        case halt
+        /// Log and count the event, then go on without it.
+        case skip
+    }
+
+    public let name: String
+    /// The consumer group: `<service>-<rule>` unless the file names one.
+    public let group: String
+    /// Streams without a datacenter's prefix; never empty, no repeats.
+    public let streams: [String]
+    /// The datacenters whose topics are read; never empty, sorted.
+    public let origins: [Datacenter]
+    /// Actions that run at once, at most; only matching events count.
+    public let concurrency: Int
+    public let retry: RetryPolicy
+    public let statuses: StatusRules
+    /// For one request with its whole answer.
+    public let timeout: Duration
+    public let order: Order
+    public let onFailure: FailurePolicy
+
+    let match: Matcher?
+    /// The event is not for this rule when any of them matches.
+    let matchNot: [Matcher]
+    let requests: [RequestTemplate]
+
+    /// Every topic to read: each stream of each origin.
+    public var topics: [OriginTopic] {
+        origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
+    }
+
+    /// Whether `evaluate` would act.
+    public func matches(_ event: JSONValue) -> Bool {
+        if let match, !match.matches(event) { return false }
+        return !matchNot.contains { $0.matches(event) }
+    }
+
+    /// Decides about one event. Pure: the same event gives the same decision.
+    ///
+    /// - Throws: `EventError` when the event matches and a template can't be filled from it.
+    public func evaluate(_ event: JSONValue) throws(EventError) -> Decision {
+        guard matches(event) else { return .noMatch }
+        var filled: [ActionRequest] = []
+        filled.reserveCapacity(requests.count)
+        for request in requests { filled.append(try request.fill(from: event)) }
+        return .act(filled)
+    }
+}
