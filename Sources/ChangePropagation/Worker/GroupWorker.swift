@@ -107,7 +107,7 @@ public actor GroupWorker {
                 event = try await consumer.nextEvent(max: Self.batchLimit, deadline: .now + Self.pollInterval)
             } catch is CancellationError { break }
             if let event { try await handle(event) }
-            await serveScans()
+            serveScans()
             await serveRevocation()
             await adjustPauses()
             pump()
@@ -117,14 +117,14 @@ public actor GroupWorker {
 
     private func handle(_ event: ConsumerEvent) async throws {
         switch event {
-        case .batch(let batch): await take(batch)
+        case .batch(let batch): take(batch)
         case .assigned(let given): try await accept(given)
         case .revoking(let taken): beginRevocation(taken)
         case .lost(let lost):
             logger.warning("Partitions were lost: the group took them while this worker was silent", metadata: ["partitions": "\(lost.sorted())"])
             for partition in lost { forget(partition) }
             try await completeRevocation()
-        case .partitionFailed(let partition, let error): await partitionFailed(partition, error)
+        case .partitionFailed(let partition, let error): partitionFailed(partition, error)
         case .failed(let error):
             guard !error.isFatal else { throw error }
             logger.warning("The Kafka client reports an error; it goes on trying", metadata: ["error": "\(error)"])
@@ -181,7 +181,7 @@ public actor GroupWorker {
         partitions[partition] = nil
     }
 
-    private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) async {
+    private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) {
         guard partitions[partition] != nil else { return }
         if case .offsetOutOfRange = error {
             // The log was trimmed or cut under the reader: plan anew, which reports a gap or refuses.
