@@ -1,0 +1,165 @@
+import Checkpoints
+import Handover
+import KafkaLog
+import Logging
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// The worker process: one `GroupWorker` per consumer group of the configuration, over one store and one HTTP client.
+public struct Worker: Sendable {
+    public static let version = "0.1.0"
+    /// How long a start waits for the cluster and the store to answer before the process gives up with an error.
+    public static let startLimit = Duration.seconds(300)
+    /// Between two tries of that.
+    static let startPause = Duration.seconds(2)
+
+    let configuration: WorkerConfiguration
+    let logger: Logger
+
+    public init(_ configuration: WorkerConfiguration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+    }
+
+    /// What keeps a worker from starting. One line each, with the next step.
+    public struct StartFailure: Error, CustomStringConvertible {
+        public let description: String
+    }
+
+    /// Works until `stopSignal` fires, then drains within the drain timeout. Throws what keeps it from starting or going on.
+    public func run(until stopSignal: AsyncStream<Void>) async throws {
+        guard let cluster = configuration.datacenters[configuration.datacenter] else {
+            throw StartFailure(description: "no cluster is configured for \(configuration.datacenter)")
+        }
+        let store = try await configuration.store.configuration().open(logger: logger)
+        let http = HTTPAction(
+            settings: configuration.http, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
+        let action = RuleAction { request, rule in await http.send(request, for: rule) }
+        let result: Result<Void, any Error>
+        do {
+            try await work(cluster, store: store, action: action, until: stopSignal)
+            result = .success(())
+        } catch { result = .failure(error) }
+        await http.close()
+        await store.close()
+        try result.get()
+    }
+
+    private func work(
+        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, until stopSignal: AsyncStream<Void>
+    ) async throws {
+        try await waitFor(store.name) { _ = try await store.get(StoreKey("assignments")) }
+        var workers: [GroupWorker] = []
+        for (group, rules) in Dictionary(grouping: configuration.rules, by: \.group).sorted(by: { $0.key < $1.key }) {
+            let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
+            try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await consumer.clusterID(timeout: .seconds(5)) }
+            workers.append(GroupWorker(setup(group, rules), consumer: consumer, store: store, action: action, logger: logger))
+        }
+        logger.info(
+            "Working", metadata: [
+                "datacenter": "\(configuration.datacenter)", "kafka": "\(cluster.bootstrap)", "store": "\(store.name)",
+                "groups": "\(Set(configuration.rules.map(\.group)).sorted())",
+            ])
+        try await withThrowingTaskGroup(of: Void.self) { [workers] group in
+            for worker in workers { group.addTask { try await worker.run() } }
+            group.addTask {
+                for await _ in stopSignal { break }
+                for worker in workers { await worker.stop() }
+            }
+            // A group that breaks for good ends the process: a supervisor's restart is better than half a worker.
+            var ended = 0
+            while ended < workers.count {
+                do { try await group.next() } catch {
+                    for worker in workers { await worker.stop() }
+                    throw error
+                }
+                ended += 1
+                if ended == 1 { for worker in workers { await worker.stop() } }
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func waitFor(_ what: String, _ check: () async throws -> Void) async throws {
+        let deadline = ContinuousClock.now + Self.startLimit
+        var hasSaid = false
+        while true {
+            do { return try await check() } catch {
+                guard isRetriable(error), ContinuousClock.now < deadline, !Task.isCancelled else {
+                    throw StartFailure(description: "\(what) can't be used: \(error)")
+                }
+                if !hasSaid {
+                    logger.warning(
+                        "\(what) does not answer; trying again every \(Self.startPause) for \(Self.startLimit), then giving up",
+                        metadata: ["error": "\(error)"])
+                }
+                hasSaid = true
+                try await Task.sleep(for: Self.startPause)
+            }
+        }
+    }
+
+    private func isRetriable(_ error: any Error) -> Bool {
+        if let error = error as? StoreError { return error.isRetriable }
+        if let error = error as? KafkaLogError { return error.isRetriable }
+        return false
+    }
+
+    private func setup(_ group: String, _ rules: [Rule]) -> GroupWorker.Setup {
+        GroupWorker.Setup(
+            group: group, datacenter: configuration.datacenter, datacenters: Set(configuration.datacenters.keys), rules: rules,
+            lease: configuration.lease, checkpoints: configuration.checkpoints, identity: configuration.identity,
+            dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout, workerName: Self.processName())
+    }
+
+    private func consumerConfiguration(_ group: String, _ cluster: WorkerConfiguration.ClusterSettings) -> KafkaConsumerConfiguration {
+        var settings = cluster.kafka
+        let session = String(configuration.sessionTimeout.nanoseconds / 1_000_000)
+        settings["session.timeout.ms"] = settings["session.timeout.ms"] ?? session
+        return KafkaConsumerConfiguration(
+            client: KafkaClientConfiguration(
+                bootstrapServers: cluster.bootstrap.split(separator: ",").map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init),
+                clientID: "switchback-\(configuration.service)", settings: settings, logger: logger),
+            groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
+    }
+
+    /// Unique per process, so that a checkpoint says who wrote it.
+    static func processName() -> String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        let host = gethostname(&buffer, 255) == 0 ? String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self) : "unknown"
+        return "\(host)/\(getpid())/\(String(UInt32.random(in: 0...UInt32.max), radix: 36))"
+    }
+}
+
+extension WorkerConfiguration.StoreSettings {
+    /// The store as its own room names it. Throws what is wrong with it, such as a password file that can't be read.
+    public func configuration() throws(StoreError) -> StoreConfiguration {
+        switch self {
+        case .sqlite(let path): return .sqlite(path: path)
+        case .etcd(let settings):
+            var options: [(String, String)] = [("timeout-ms", String(max(1, settings.timeout.nanoseconds / 1_000_000)))]
+            let usesTLS = settings.endpoints.contains { $0.lowercased().hasPrefix("https://") }
+            if usesTLS { options.append(("tls", "true")) }
+            for (name, value) in [
+                ("ca", settings.caFile), ("cert", settings.certFile), ("key", settings.keyFile), ("user", settings.username),
+                ("password-file", settings.passwordFile),
+            ] { if let value { options.append((name, Self.percentEncoded(value))) } }
+            let hosts = settings.endpoints.map { endpoint in
+                let rest = endpoint.range(of: "://").map { endpoint[$0.upperBound...] } ?? endpoint[...]
+                return String(rest.prefix { $0 != "/" })
+            }
+            let query = options.map { "\($0)=\($1)" }.joined(separator: "&")
+            return try StoreConfiguration(parsing: "etcd://\(hosts.joined(separator: ","))\(settings.prefix)?\(query)")
+        }
+    }
+
+    private static func percentEncoded(_ text: String) -> String {
+        text.utf8.map { byte in
+            let character = Character(UnicodeScalar(byte))
+            if byte < 0x80, character.isLetter || character.isNumber || "-._~/".contains(character) { return String(character) }
+            return "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
+        }.joined()
+    }
+}

@@ -1,0 +1,276 @@
+import ArgumentParser
+import ChangePropagation
+import Checkpoints
+import Foundation
+import Handover
+import KafkaLog
+import Logging
+import TextTable
+
+/// `switchback handover`: look at assignments and move origins between datacenters.
+struct HandoverCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "handover",
+        abstract: "Show which datacenter processes what, and move it.",
+        discussion: """
+            Example:
+              switchback handover show --config worker.yaml
+              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw
+              switchback handover failover --store sqlite:/var/lib/switchback/store.db --group purge --origin eqiad --to codfw
+              switchback handover switchback --config worker.yaml --group purge --origin eqiad
+            """,
+        subcommands: [Show.self, Switchover.self, Failover.self, Switchback.self, Cancel.self, Resume.self, History.self])
+
+    /// Which store: given by name, or by the configuration of a worker.
+    struct StoreOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("The shared store: sqlite:/path/to/store.db or etcd://host:2379,host:2379.", valueName: "url"))
+        var store: String?
+
+        @Option(name: .shortAndLong, help: ArgumentHelp("Take the store from this worker.yaml.", valueName: "file"))
+        var config: String?
+
+        func validate() throws {
+            guard (store == nil) != (config == nil) else {
+                throw ValidationError("say which store: --config worker.yaml, or --store sqlite:/path or --store etcd://host:2379")
+            }
+        }
+
+        func open() async throws -> any SharedStore {
+            let configuration: StoreConfiguration
+            if let config { configuration = try WorkerConfiguration.load(path: config).store.configuration() } else {
+                configuration = try StoreConfiguration(parsing: store ?? "")
+            }
+            if case .sqlite(let path) = configuration, !FileManager.default.fileExists(atPath: path) {
+                throw Failure("there is no store at \(path); start a worker first, or check the path", code: 2)
+            }
+            return try await configuration.open(logger: makeLogger("switchback.store", level: .error))
+        }
+    }
+
+    /// Which assignment.
+    struct TargetOptions: ParsableArguments {
+        @Option(name: .shortAndLong, help: "The consumer group.")
+        var group: String
+
+        @Option(help: ArgumentHelp("The datacenter whose topics are meant.", valueName: "dc"))
+        var origin: String
+
+        func key() throws -> AssignmentKey {
+            guard let datacenter = Datacenter(origin) else { throw Failure("--origin \(origin) is no datacenter's name", code: 2) }
+            return AssignmentKey(group: group, origin: datacenter)
+        }
+    }
+
+    struct WaitOptions: ParsableArguments {
+        @Option(help: ArgumentHelp("How long to wait for the end, in seconds (0: begin it and return).", valueName: "seconds"))
+        var timeout: Double = 120
+
+        @Option(help: "Why, for the history.")
+        var reason: String = ""
+    }
+
+    static func controller(_ store: any SharedStore, reason: String = "") -> HandoverController {
+        let name = (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName
+        return HandoverController(store: store, logger: makeLogger("switchback.handover", level: .warning)) {
+            Assignment.Author(name: name, reason: reason, now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))
+        }
+    }
+
+    /// Opens the store for the length of `body`.
+    static func withStore<Result>(_ options: StoreOptions, _ body: (any SharedStore) async throws -> Result) async throws -> Result {
+        let store = try await options.open()
+        do {
+            let result = try await body(store)
+            await store.close()
+            return result
+        } catch {
+            await store.close()
+            throw error
+        }
+    }
+
+    static func carryThrough(_ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions) async throws {
+        guard wait.timeout > 0 else { return print("\(key): begun") }
+        let started = ContinuousClock.now
+        let end = try await controller.carryThrough(key, timeout: .seconds(wait.timeout)) { progress in
+            let seconds = started.duration(to: .now) / .seconds(1)
+            let at = String(format: "%5.1f s", seconds)
+            switch progress {
+            case .draining(let sealed, let total, _): print("\(at)  draining: \(sealed) of \(total) partitions sealed")
+            case .epochRaised(let epoch, let owner): print("\(at)  epoch \(epoch): \(owner) owns it")
+            case .resuming(let done, let total): print("\(at)  resuming: \(done) of \(total) partitions")
+            case .stable(let epoch, let owner): print("\(at)  stable: \(owner) acts, epoch \(epoch)")
+            }
+        }
+        print("\(key): \(end.owner) acts")
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show all assignments.", discussion: "Example:\n  switchback handover show --store sqlite:/var/lib/switchback/store.db")
+        @OptionGroup var store: StoreOptions
+
+        func run() async throws {
+            try await withStore(store) { store in
+                let assignments = AssignmentStore(store)
+                var rows: [Row] = []
+                for group in try await assignments.groups() {
+                    for (origin, stored) in try await assignments.load(group: group).sorted(by: { $0.key < $1.key }) {
+                        rows.append(Row(group: group, origin: origin.name, stored.assignment))
+                    }
+                }
+                guard !rows.isEmpty else { return print("no assignments yet: start a worker first") }
+                Row.table().print(rows, style: Style.plain)
+            }
+        }
+    }
+
+    struct Switchover: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Move an origin in order: drain, seal, hand over.",
+            discussion: "Example:\n  switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw")
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+        @OptionGroup var wait: WaitOptions
+        @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
+
+        func run() async throws {
+            guard let to = Datacenter(to) else { throw Failure("--to \(to) is no datacenter's name", code: 2) }
+            try await withStore(store) { store in
+                let controller = controller(store, reason: wait.reason)
+                try await controller.beginSwitchover(try target.key(), to: to)
+                try await carryThrough(controller, try target.key(), wait)
+            }
+        }
+    }
+
+    struct Switchback: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take an origin's work home, in order.",
+            discussion: "Example:\n  switchback handover switchback --config worker.yaml --group purge --origin eqiad")
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+        @OptionGroup var wait: WaitOptions
+
+        func run() async throws {
+            try await withStore(store) { store in
+                let key = try target.key()
+                let controller = controller(store, reason: wait.reason)
+                try await controller.beginSwitchover(key, to: key.origin)
+                try await carryThrough(controller, key, wait)
+            }
+        }
+    }
+
+    struct Failover: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Force an origin over: its datacenter is gone.",
+            discussion: """
+                Raises the epoch at once, which fences the old side's writes. The new side waits until the old lease has surely run
+                out, unless --now.
+
+                Example:
+                  switchback handover failover --config worker.yaml --group purge --origin eqiad --to codfw
+                """)
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+        @OptionGroup var wait: WaitOptions
+        @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
+        @Flag(help: "Don't wait for the old lease: only when the old side is known to be dead.") var now = false
+
+        func run() async throws {
+            guard let to = Datacenter(to) else { throw Failure("--to \(to) is no datacenter's name", code: 2) }
+            try await withStore(store) { store in
+                let controller = controller(store, reason: wait.reason)
+                let key = try target.key()
+                let stored = try await controller.failover(key, to: to, now: now)
+                print("\(key): epoch \(stored.assignment.epoch), \(to) owns it; the old side is fenced")
+                try await carryThrough(controller, key, wait)
+            }
+        }
+    }
+
+    struct Cancel: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take a drain back: the old side goes on.",
+            discussion: "Example:\n  switchback handover cancel --config worker.yaml --group purge --origin eqiad")
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+        @OptionGroup var wait: WaitOptions
+
+        func run() async throws {
+            try await withStore(store) { store in
+                let controller = controller(store, reason: wait.reason)
+                try await controller.cancel(try target.key())
+                try await carryThrough(controller, try target.key(), wait)
+            }
+        }
+    }
+
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Go on with a handover that somebody began.",
+            discussion: "Example:\n  switchback handover resume --config worker.yaml --group purge --origin eqiad")
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+        @OptionGroup var wait: WaitOptions
+
+        func run() async throws {
+            try await withStore(store) { store in
+                try await carryThrough(controller(store, reason: wait.reason), try target.key(), wait)
+            }
+        }
+    }
+
+    struct History: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show every state that an assignment has had.",
+            discussion: "Example:\n  switchback handover history --config worker.yaml --group purge --origin eqiad")
+        @OptionGroup var store: StoreOptions
+        @OptionGroup var target: TargetOptions
+
+        func run() async throws {
+            try await withStore(store) { store in
+                let key = try target.key()
+                let states = try await AssignmentStore(store).history(key)
+                guard !states.isEmpty else { throw Failure("\(HandoverRefusal.unknown(key))") }
+                Row.table().print(states.map { Row(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
+            }
+        }
+    }
+
+    /// One line of the tables.
+    struct Row {
+        let group: String
+        let origin: String
+        let owner: String
+        let phase: String
+        let epoch: Int64
+        let kind: String
+        let since: String
+        let by: String
+
+        init(group: String, origin: String, _ assignment: Assignment) {
+            self.group = group
+            self.origin = origin
+            owner = assignment.owner.name
+            phase =
+                switch assignment.phase {
+                case .stable: "stable"
+                case .draining(let target): "draining to \(target)"
+                case .resuming(let from): "resuming from \(from)"
+                }
+            epoch = assignment.epoch
+            kind = assignment.kind.rawValue
+            since = Date(timeIntervalSince1970: Double(assignment.since.milliseconds) / 1000).ISO8601Format()
+            by = assignment.by + (assignment.reason.isEmpty ? "" : " (\(assignment.reason))")
+        }
+
+        static func table() -> TextTable<Row> { TextTable<Row> {
+            [
+                Column("GROUP" <- $0.group), Column("ORIGIN" <- $0.origin), Column("OWNER" <- $0.owner), Column("PHASE" <- $0.phase),
+                Column("EPOCH" <- $0.epoch), Column("KIND" <- $0.kind), Column("SINCE" <- $0.since), Column("BY" <- $0.by),
+            ]
+        } }
+    }
+}

@@ -1,0 +1,44 @@
+import Dispatch
+import Logging
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+/// SIGTERM and SIGINT as a stream: the first asks to stop in order, a second one ends the process at once.
+enum Signals {
+    static func stop() -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream<Void>.makeStream()
+        let queue = DispatchQueue(label: "switchback.signals")
+        let count = Counter()
+        for number in [SIGTERM, SIGINT] {
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+            source.setEventHandler {
+                // Keeps the source alive as long as the process.
+                _ = source
+                if count.next() > 1 { _exit(128 + number) }
+                continuation.yield()
+                continuation.finish()
+            }
+            source.resume()
+        }
+        return stream
+    }
+
+    /// Touched on the signals' own queue only.
+    private final class Counter: @unchecked Sendable {
+        private var value = 0
+        func next() -> Int {
+            value += 1
+            return value
+        }
+    }
+}
+
+/// Logs go to stderr; stdout belongs to results.
+func makeLogger(_ label: String, level: Logger.Level) -> Logger {
+    var logger = Logger(label: label, factory: { StreamLogHandler.standardError(label: $0) })
+    logger.logLevel = level
+    return logger
+}
