@@ -14,5 +14,13 @@ enum APITable {
         FetchHandler.handler,
         ListOffsetsHandler.handler,
         InitProducerIDHandler.handler,
+        TopicAdminHandlers.createTopics,
+        TopicAdminHandlers.deleteTopics,
+        TopicAdminHandlers.createPartitions,
+        ConfigHandlers.describe,
+        ConfigHandlers.alter,
+        LogAdminHandlers.deleteRecords,
+        LogAdminHandlers.offsetForLeaderEpoch,
+        LogAdminHandlers.describeCluster,
     ]
 }
