@@ -122,14 +122,16 @@ final class TopicCatalog: Sendable {
         if let problem = TopicConfiguration.problem(in: configuration) { throw refuse(.invalidConfig, problem) }
     }
 
-    /// Makes a topic; its partitions' leaders go round the brokers.
+    /// Makes a topic. `leaders`: the broker of each partition; nil: they go round the brokers.
     @discardableResult
-    func create(_ name: String, partitions: Int32, configuration: [String: String]) throws -> Topic {
+    func create(
+        _ name: String, partitions: Int32, configuration: [String: String], leaders: [Int32]? = nil
+    ) throws -> Topic {
         try changing.withLock { _ in
             try validateNew(name, partitions: partitions, configuration: configuration)
             let path = directory + "/" + name
             try? FileManager.default.removeItem(atPath: path)  // left by a making that was cut short
-            let logs = try makePartitions(0..<partitions, topic: name, path: path)
+            let logs = try makePartitions(0..<partitions, topic: name, path: path, leaders: leaders)
             let topic = Topic(
                 name: name, id: .random(), directory: path, partitions: logs, configuration: TopicConfiguration(configuration))
             try topic.save()
@@ -138,11 +140,14 @@ final class TopicCatalog: Sendable {
         }
     }
 
-    private func makePartitions(_ numbers: Range<Int32>, topic: String, path: String) throws -> [PartitionLog] {
+    private func makePartitions(
+        _ numbers: Range<Int32>, topic: String, path: String, leaders: [Int32]? = nil
+    ) throws -> [PartitionLog] {
         try numbers.map { number in
-            try PartitionLog(
-                topic: topic, partition: number, directory: "\(path)/\(number)",
-                facts: PartitionFacts(leader: number % brokerCount + 1), options: options)
+            let leader = leaders?[Int(number)] ?? number % brokerCount + 1
+            return try PartitionLog(
+                topic: topic, partition: number, directory: "\(path)/\(number)", facts: PartitionFacts(leader: leader),
+                options: options)
         }
     }
 

@@ -69,6 +69,11 @@ struct TopicConfiguration: Sendable, Equatable, Codable {
 
     mutating func set(_ name: String, to value: String?) { values[name] = value }
 
+    /// Where a value comes from, in DescribeConfigs: set for this topic, or the default.
+    static let topicSource: Int8 = 1
+    static let defaultSource: Int8 = 5
+    func source(of name: String) -> Int8 { values[name] == nil ? Self.defaultSource : Self.topicSource }
+
     func value(_ name: String) -> String { values[name] ?? Self.known[name]?.value ?? "" }
     var usesLogAppendTime: Bool { value("message.timestamp.type") == "LogAppendTime" }
     var maxMessageBytes: Int { Int(value("max.message.bytes")) ?? 1_048_588 }

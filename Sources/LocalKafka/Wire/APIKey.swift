@@ -22,6 +22,7 @@ public enum APIKey: Int16, Sendable, Hashable, CaseIterable {
     case describeConfigs = 32
     case createPartitions = 37
     case deleteGroups = 42
+    case incrementalAlterConfigs = 44
     case offsetDelete = 47
     case describeCluster = 60
 }
