@@ -5,11 +5,13 @@ import Logging
 public enum ConsumerEvent: Sendable {
     /// Records. Never empty.
     case batch(RecordBatch)
-    /// The group gave these partitions: find their positions, then call `acceptAssignment`. Nothing of them is fetched until
-    /// then. May be empty.
+    /// The group gave these partitions (perhaps none): call `acceptAssignment`. Until then librdkafka fetches nothing for the
+    /// whole group's assignment. Where finding the positions takes long, accept them as paused at once, then `seek` and
+    /// `resume` each when its position is known.
     case assigned([TopicPartition])
     /// The group takes these back, when the owner is ready: finish or drop what is in flight, checkpoint, commit, then
-    /// call `completeRevocation`. No record of them comes after this; other partitions keep flowing.
+    /// call `completeRevocation`. No record of them comes after this, and no other member gets them before the answer. librdkafka
+    /// (2.0.2 and later) fetches nothing for the partitions that stay either until then, so don't take longer than needed.
     case revoking([TopicPartition])
     /// These were lost (session timed out, fenced): others may have them already. Drop what is in flight, write nothing, call
     /// `completeRevocation`.

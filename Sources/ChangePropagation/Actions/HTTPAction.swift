@@ -52,14 +52,14 @@ public final class HTTPAction: Sendable {
 
     /// One try. The timeout covers the whole exchange, up to the end of the answer.
     public func send(_ request: ActionRequest, timeout: Duration, statuses: StatusRules) async -> RequestResult {
-        guard let generation = clients.acquire() else { return .failed(.badRequest("the HTTP client is closed")) }
+        guard let generation = clients.acquire() else { return .interrupted }
         defer { clients.release(generation) }
         let prepared = prepare(request)
         let limit = responseLimit
         return await withTaskGroup(of: RequestResult.self) { group in
             group.addTask { await Self.exchange(prepared, on: generation.client, timeout: timeout, responseLimit: limit, statuses: statuses) }
             group.addTask {
-                try? await Task.sleep(for: timeout)
+                do { try await Task.sleep(for: timeout) } catch { return .interrupted }
                 return .retriable(.timeout)
             }
             let result = await group.next() ?? .retriable(.timeout)
@@ -95,6 +95,8 @@ public final class HTTPAction: Sendable {
             return statuses.result(of: Int(response.status.code))
         } catch let error as HTTPClientError {
             return result(of: error)
+        } catch is CancellationError {
+            return .interrupted
         } catch {
             return .retriable(.connection(String(describing: error)))
         }
@@ -104,6 +106,7 @@ public final class HTTPAction: Sendable {
         switch error {
         case .deadlineExceeded, .connectTimeout, .readTimeout, .writeTimeout, .getConnectionFromPoolTimeout, .tlsHandshakeTimeout:
             .retriable(.timeout)
+        case .cancelled, .alreadyShutdown: .interrupted
         case .invalidURL, .emptyHost, .emptyScheme, .traceRequestWithBody:
             .failed(.badRequest(error.shortDescription))
         default:

@@ -35,6 +35,8 @@ public enum RequestResult: Sendable, Equatable {
     case retriable(ActionFailure)
     /// Another try would give the same.
     case failed(ActionFailure)
+    /// Cut short from our side (cancelled, or the client was closed): it says nothing about the target.
+    case interrupted
 }
 
 /// Why a request failed.
@@ -76,6 +78,8 @@ struct RequestAttempts: Sendable {
         case finished(RequestResult)
         /// Given up, after this many tries.
         case exhausted(ActionFailure, tries: Int)
+        /// Stop, without a result.
+        case interrupted
     }
 
     let policy: RetryPolicy
@@ -89,6 +93,7 @@ struct RequestAttempts: Sendable {
         switch result {
         case .done, .ignored: return .finished(result)
         case .failed(let failure): return .exhausted(failure, tries: tries)
+        case .interrupted: return .interrupted
         case .retriable(let failure):
             guard tries <= policy.limit else { return .exhausted(failure, tries: tries) }
             return .tryAgain(after: policy.pause(before: tries))

@@ -37,6 +37,7 @@ public struct RuleAction: Sendable {
                     // A try that was cut short by cancellation says nothing about the target.
                     if Task.isCancelled { return .interrupted(tries: tries) }
                     do { try await sleep(pause) } catch { return .interrupted(tries: tries) }
+                case .interrupted: return .interrupted(tries: tries)
                 case .exhausted(let failure, _):
                     if Task.isCancelled { return .interrupted(tries: tries) }
                     guard case .status(let status) = failure, rule.statuses.ignores(status) else {

@@ -1,0 +1,207 @@
+import Foundation
+import Testing
+
+@testable import ChangePropagation
+
+/// The HTTP action against a real server on loopback.
+@Suite struct HTTPActionTests {
+    /// Runs `body` with a server and a client, and ends both.
+    private func with(
+        _ script: ScriptedServer, settings: WorkerConfiguration.HTTPSettings = .init(), _ body: (ScriptedServer, HTTPAction) async throws -> Void
+    ) async throws {
+        let http = HTTPAction(settings: settings, version: "1.2.3", connections: 64)
+        defer { script.stop() }
+        do {
+            try await body(script, http)
+            await http.close()
+        } catch {
+            await http.close()
+            throw error
+        }
+    }
+
+    private func get(_ server: ScriptedServer, _ path: String = "/") -> ActionRequest { ActionRequest(method: "GET", url: server.url + path) }
+
+    @Test func aRequestArrivesAsItWasFilledIn() async throws {
+        let rule = try rule(
+            """
+            topic: a
+            exec:
+              method: put
+              uri: 'http://127.0.0.1:{{message.port}}/edits/{message.title}'
+              query: {old: '{{message.title}}'}
+              headers: {X-Wiki: '{{message.wiki}}'}
+              body: {event: '{{message.title}}', n: '{{message.port}}'}
+            """)
+        try await with(ScriptedServer(.status(201))) { server, http in
+            let event: JSONValue = [
+                "port": .integer(Int64(server.port)), "title": "Ä b", "wiki": "dewiki", "meta": ["request_id": "r", "stream": "s", "uri": "u"],
+            ]
+            guard case .act(let requests) = try rule.evaluate(event) else { Issue.record("no match"); return }
+            #expect(await RuleAction(http: http).run(requests, of: rule) == .done(status: 201, tries: 1))
+            let request = try #require(server.requests.first)
+            #expect(request.line == "PUT /edits/%C3%84%20b?old=%C3%84%20b HTTP/1.1")
+            #expect(request.header("x-wiki") == "dewiki" && request.header("content-type") == "application/json")
+            #expect(request.header("user-agent") == "switchback/1.2.3" && request.header("x-request-id") == "r")
+            #expect(request.header("x-triggered-by") == "req:r,s:u")
+            #expect(request.body == #"{"event":"Ä b","n":\#(server.port)}"#)
+        }
+    }
+
+    @Test func anEventWithoutARequestIdGetsAFreshOne() async throws {
+        try await with(ScriptedServer(.status(200))) { server, http in
+            for _ in 0..<2 { _ = await http.send(get(server), timeout: .seconds(5), statuses: .init()) }
+            let ids = server.requests.compactMap { $0.header("x-request-id") }
+            #expect(ids.count == 2 && ids[0] != ids[1] && UUID(uuidString: ids[0]) != nil)
+        }
+    }
+
+    @Test(arguments: [
+        (200, RequestResult.done(status: 200)), (412, .ignored(status: 412)), (404, .failed(.status(404))), (429, .retriable(.status(429))),
+        (503, .retriable(.status(503))),
+    ])
+    func statuses(_ status: Int, _ expected: RequestResult) async throws {
+        try await with(ScriptedServer(.status(status, body: "text"))) { server, http in
+            #expect(await http.send(get(server), timeout: .seconds(5), statuses: .init()) == expected)
+        }
+    }
+
+    @Test func aRedirectIsNotFollowed() async throws {
+        try await with(ScriptedServer(.status(302, headers: "location: /elsewhere\r\n"))) { server, http in
+            #expect(await http.send(get(server), timeout: .seconds(5), statuses: .init()) == .done(status: 302))
+            #expect(server.requests.count == 1)
+        }
+    }
+
+    @Test func aFailureThatPassesIsRetriedInPlace() async throws {
+        let rule = try rule("topic: a\nretry_delay: 1ms\nretry_limit: 3")
+        try await with(ScriptedServer(.status(500), .reset, .close, .status(200))) { server, http in
+            #expect(await RuleAction(http: http).run([get(server)], of: rule) == .done(status: 200, tries: 4))
+            #expect(server.requests.count == 4)
+        }
+    }
+
+    @Test func aTargetThatStaysDownUsesUpTheTries() async throws {
+        let rule = try rule("topic: a\nretry_delay: 1ms")
+        try await with(ScriptedServer(.status(503))) { server, http in
+            #expect(await RuleAction(http: http).run([get(server)], of: rule) == .failed(.status(503), tries: 3))
+        }
+    }
+
+    @Test(arguments: [
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", "HTTP/1.1 20",
+        "not HTTP at all\r\n\r\n",
+    ])
+    func halfAnAnswerIsNone(_ bytes: String) async throws {
+        try await with(ScriptedServer(.bytes(bytes))) { server, http in
+            let result = await http.send(get(server), timeout: .seconds(5), statuses: .init())
+            guard case .retriable(.connection) = result else { Issue.record("\(result)"); return }
+        }
+    }
+
+    @Test func nobodyListening() async throws {
+        let port = try ScriptedServer.unusedPort()
+        try await with(ScriptedServer(.status(200))) { _, http in
+            let clock = ContinuousClock()
+            let start = clock.now
+            let result = await http.send(ActionRequest(method: "GET", url: "http://127.0.0.1:\(port)/"), timeout: .seconds(30), statuses: .init())
+            guard case .retriable(.connection) = result else { Issue.record("\(result)"); return }
+            #expect(clock.now - start < .seconds(5), "a refused connection is an answer, not something to wait for")
+        }
+    }
+
+    @Test func silenceIsATimeout() async throws {
+        try await with(ScriptedServer(.silence)) { server, http in
+            #expect(await http.send(get(server), timeout: .milliseconds(150), statuses: .init()) == .retriable(.timeout))
+        }
+    }
+
+    /// The timeout covers the whole answer: a target that drips bytes for ever must not hold a slot for ever.
+    @Test func anAnswerThatDripsIsATimeout() async throws {
+        try await with(ScriptedServer(.drip)) { server, http in
+            #expect(await http.send(get(server), timeout: .milliseconds(200), statuses: .init()) == .retriable(.timeout))
+        }
+    }
+
+    @Test func aLargeAnswerIsNotReadToItsEnd() async throws {
+        try await with(ScriptedServer(.drip), settings: .init(responseLimit: 3)) { server, http in
+            #expect(await http.send(get(server), timeout: .seconds(20), statuses: .init()) == .done(status: 200))
+        }
+    }
+
+    @Test(arguments: ["http://", "ftp://h/", "nonsense"]) func aRequestThatCannotBeSentIsNotRetried(_ url: String) async throws {
+        try await with(ScriptedServer(.status(200))) { _, http in
+            let result = await http.send(ActionRequest(method: "GET", url: url), timeout: .seconds(5), statuses: .init())
+            guard case .failed(.badRequest) = result else { Issue.record("\(result)"); return }
+        }
+    }
+
+    @Test func connectionsAreKeptForTheNextRequest() async throws {
+        try await with(ScriptedServer(.status(200))) { server, http in
+            for _ in 0..<5 { _ = await http.send(get(server), timeout: .seconds(5), statuses: .init()) }
+            #expect(Set(server.requests.map(\.connection)) == [0])
+        }
+    }
+
+    /// A busy connection would never be idle, and so never be closed: it would outlive a datacenter switch (the old address
+    /// stays in use until someone restarts the worker).
+    @Test func aBusyConnectionIsReplacedWhenItIsOld() async throws {
+        try await with(ScriptedServer(.status(200)), settings: .init(connectionMaxAge: .milliseconds(100))) { server, http in
+            let clock = ContinuousClock()
+            let start = clock.now
+            while Set(server.requests.map(\.connection)).count < 3, clock.now - start < .seconds(5) {
+                #expect(await http.send(get(server), timeout: .seconds(5), statuses: .init()) == .done(status: 200))
+            }
+            #expect(Set(server.requests.map(\.connection)).count >= 3)
+        }
+    }
+
+    @Test func aRunningRequestSurvivesThatItsClientGrowsOld() async throws {
+        let settings = WorkerConfiguration.HTTPSettings(connectionMaxAge: .milliseconds(10))
+        try await with(ScriptedServer(.silence, .status(200)), settings: settings) { server, http in
+            async let old = http.send(get(server, "/old"), timeout: .milliseconds(400), statuses: .init())
+            let clock = ContinuousClock()
+            let start = clock.now
+            while server.requests.isEmpty, clock.now - start < .seconds(5) { await Task.yield() }
+            while clock.now - start < .milliseconds(200) {
+                #expect(await http.send(get(server, "/new"), timeout: .seconds(5), statuses: .init()) == .done(status: 200))
+            }
+            #expect(await old == .retriable(.timeout), "ended by its own timeout, not by the change of clients")
+        }
+    }
+
+    @Test func cancellationEndsARunningRequest() async throws {
+        let rule = try rule("topic: a")
+        try await with(ScriptedServer(.silence)) { server, http in
+            let requests = [get(server)]
+            let task = Task { await RuleAction(http: http).run(requests, of: rule) }
+            let clock = ContinuousClock()
+            let start = clock.now
+            while server.requests.isEmpty, clock.now - start < .seconds(5) { await Task.yield() }
+            task.cancel()
+            #expect(await task.value == .interrupted(tries: 1))
+            #expect(clock.now - start < .seconds(10))
+        }
+    }
+
+    @Test func aClosedClientSendsNothing() async throws {
+        try await with(ScriptedServer(.status(200))) { server, http in
+            await http.close()
+            #expect(await http.send(get(server), timeout: .seconds(5), statuses: .init()) == .interrupted)
+            #expect(server.requests.isEmpty)
+        }
+    }
+
+    @Test func manyRequestsAtOnceAllArrive() async throws {
+        try await with(ScriptedServer(.status(200, body: "ok"))) { server, http in
+            let done = await withTaskGroup(of: Bool.self) { group in
+                for number in 0..<300 {
+                    group.addTask { await http.send(get(server, "/\(number)"), timeout: .seconds(20), statuses: .init()) == .done(status: 200) }
+                }
+                return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+            }
+            #expect(done == 300 && Set(server.requests.map(\.line)).count == 300)
+            #expect(Set(server.requests.map(\.connection)).count <= 64)
+        }
+    }
+}

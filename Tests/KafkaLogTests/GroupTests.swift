@@ -1,0 +1,165 @@
+import Foundation
+import Testing
+
+@_spi(Testing) @testable import KafkaLog
+
+/// Groups, against librdkafka's mock cluster: what is tested is how the owner answers rebalances.
+@Suite(.timeLimit(.minutes(1)), .serialized)
+struct GroupTests {
+    /// Reads events until `isDone`; answers nothing.
+    func events(
+        _ consumer: KafkaConsumer, seconds: Double = 15, until isDone: (ConsumerEvent) -> Bool
+    ) async throws -> [ConsumerEvent] {
+        var seen: [ConsumerEvent] = []
+        let deadline = within(seconds)
+        while let event = try await consumer.nextEvent(deadline: deadline) {
+            seen.append(event)
+            if isDone(event) { return seen }
+        }
+        throw KafkaLogError.deadlineExceeded(what: "waiting for an event after \(seen)")
+    }
+
+    func assignment(_ consumer: KafkaConsumer) async throws -> [TopicPartition] {
+        while true {
+            let last = try await events(consumer) { if case .assigned = $0 { true } else { false } }.last
+            if case .assigned(let partitions)? = last { return partitions }
+        }
+    }
+
+    static let quick = [
+        "session.timeout.ms": "6000", "heartbeat.interval.ms": "100", "topic.metadata.refresh.interval.ms": "200",
+    ]
+
+    /// The rebalance callback only records: the answer comes later, outside of it, as librdkafka's event interface allows.
+    @Test(arguments: ["cooperative-sticky", "range"])
+    func anAssignmentIsAnsweredLaterAndStartsAtItsPositions(strategy: String) async throws {
+        let mock = try MockCluster()
+        mock.createTopic("t", partitions: 4)
+        try await produce(numbered("t", partitions: 4, each: 50), to: mock.bootstrapServers)
+        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", strategy: strategy, Self.quick)
+        try await consumer.subscribe(to: ["t"])
+        let partitions = try await assignment(consumer)
+        #expect(Set(partitions) == Set((0..<4).map { TopicPartition(topic: "t", partition: $0) }))
+        #expect(try await consumer.nextEvent(deadline: within(0.3)) == nil, "nothing flows before the answer")
+
+        let id = try await consumer.clusterID()
+        await #expect(throws: KafkaLogError.self) { try await consumer.acceptAssignment([:]) }
+        await #expect(throws: KafkaLogError.noRebalancePending) { try await consumer.completeRevocation() }
+        let foreign = starts("t", 4, in: ClusterID("elsewhere"))
+        await #expect(throws: KafkaLogError.self) { try await consumer.acceptAssignment(foreign) }
+        let held = TopicPartition(topic: "t", partition: 3)
+        var positions = starts("t", 4, at: 20, in: id)
+        positions[held] = nil
+        try await consumer.acceptAssignment(positions, paused: [held])
+        let records = try await read(consumer, count: 90)
+        #expect(records.count == 90 && records.allSatisfy { $0.position.offset >= 20 && $0.partition != held })
+        await #expect(throws: KafkaLogError.missingPositions([held])) { try await consumer.resume([held]) }
+        try await consumer.seek([held: Position(45, in: id)])
+        try await consumer.resume([held])
+        #expect(try await read(consumer, count: 5).map(\.position.offset) == [45, 46, 47, 48, 49])
+        try await consumer.commit([held: CommittedOffset(Position(50, in: id), metadata: "epoch 7")])
+        let committed = try await consumer.committed([held, TopicPartition(topic: "t", partition: 0)])
+        #expect(try committed[held]?.get() == CommittedOffset(Position(50, in: id), metadata: "epoch 7"))
+        #expect(try committed[TopicPartition(topic: "t", partition: 0)]?.get() == nil)
+        try await consumer.close()
+    }
+
+    /// Traps 25, faults F65: a revocation waits for its owner, nothing of the revoked partitions comes after the event, and
+    /// the next owner starts where the first one stopped: no record twice, none lost.
+    @Test func aRevocationWaitsForItsOwnerAndNothingIsReadTwice() async throws {
+        let mock = try MockCluster()
+        mock.createTopic("t", partitions: 4)
+        try await produce(numbered("t", partitions: 4, each: 200), to: mock.bootstrapServers)
+        let first = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
+        let second = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
+        try await first.subscribe(to: ["t"])
+        let id = try await first.clusterID()
+        _ = try await assignment(first)
+        try await first.acceptAssignment(starts("t", 4, in: id))
+        let seen = Seen()
+        await seen.add(try await read(first, count: 100, max: 50))
+
+        try await second.subscribe(to: ["t"])
+        let joining = Task { try await runMember(second, seen, startsAt: { try await committed(second, $0) }) }
+        var revoked: [TopicPartition] = []
+        while revoked.isEmpty, let event = try await first.nextEvent(max: 10, deadline: within(15)) {
+            if case .batch(let batch) = event { await seen.add(batch) }
+            if case .assigned = event { try await first.acceptAssignment([:]) }
+            if case .revoking(let partitions) = event { revoked = partitions }
+        }
+        #expect(revoked.count == 2)
+        try await produce(numbered("t", partitions: 4, each: 20), to: mock.bootstrapServers)
+        while let batch = try await first.nextBatch(deadline: within(0.5)) {
+            #expect(batch.runs.allSatisfy { !revoked.contains($0.partition) })
+            await seen.add(batch)
+        }
+        #expect(await seen.partitions(of: second).isEmpty, "nobody has them before the answer")
+        try await first.commit(try await first.positions().mapValues { CommittedOffset($0) })
+        try await first.completeRevocation()
+        let staying = Task { try await runMember(first, seen, startsAt: { _ in [:] }) }
+
+        let deadline = within(15)
+        while await seen.count < 880, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(await seen.count == 880)
+        #expect(await seen.identities.count == 880)
+        #expect(await seen.partitions(of: second) == Set(revoked))
+        joining.cancel()
+        staying.cancel()
+        _ = await (joining.result, staying.result)
+        try await first.close()
+        try await second.close()
+    }
+
+    /// What all members have read.
+    actor Seen {
+        private(set) var count = 0
+        private(set) var identities: Set<String> = []
+        private var owners: [ObjectIdentifier: Set<TopicPartition>] = [:]
+
+        func add(_ records: [Record], by consumer: KafkaConsumer? = nil) {
+            count += records.count
+            for record in records {
+                identities.insert("\(record.partition)@\(record.position.offset)")
+                if let consumer { owners[ObjectIdentifier(consumer), default: []].insert(record.partition) }
+            }
+        }
+        func add(_ batch: RecordBatch, by consumer: KafkaConsumer? = nil) {
+            add((0..<batch.count).compactMap { try? batch.detached(at: $0) }, by: consumer)
+        }
+        func partitions(of consumer: KafkaConsumer) -> Set<TopicPartition> { owners[ObjectIdentifier(consumer)] ?? [] }
+    }
+
+    func committed(_ consumer: KafkaConsumer, _ partitions: [TopicPartition]) async throws -> [TopicPartition: Position] {
+        try await consumer.committed(partitions).compactMapValues { try $0.get()?.position }
+    }
+
+    /// A member of the group that answers everything at once, until it is cancelled.
+    func runMember(
+        _ consumer: KafkaConsumer, _ seen: Seen,
+        startsAt: ([TopicPartition]) async throws -> [TopicPartition: Position]
+    ) async throws {
+        while let event = try await consumer.nextEvent() {
+            switch event {
+            case .batch(let batch): await seen.add(batch, by: consumer)
+            case .assigned(let partitions): try await consumer.acceptAssignment(try await startsAt(partitions))
+            case .revoking, .lost: try await consumer.completeRevocation()
+            case .partitionFailed(_, let error): throw error
+            case .failed(let error): if error.isFatal { throw error }
+            }
+        }
+    }
+
+    /// The broker is gone: close returns by its deadline all the same.
+    @Test func closeKeepsItsDeadlineWhenTheBrokerIsGone() async throws {
+        let mock = try MockCluster()
+        mock.createTopic("t", partitions: 1)
+        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
+        try await consumer.subscribe(to: ["t"])
+        _ = try await assignment(consumer)
+        try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
+        mock.setBroker(1, isUp: false)
+        let clock = ContinuousClock()
+        let took = await clock.measure { try? await consumer.close(within: .seconds(1)) }
+        #expect(took < .seconds(2))
+    }
+}
