@@ -90,19 +90,19 @@ struct HandoverCommand: AsyncParsableCommand {
     }
 
     static func carryThrough(_ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions) async throws {
-        guard wait.timeout > 0 else { return print("\(key): begun") }
+        guard wait.timeout > 0 else { return Console.line("\(key): begun") }
         let started = ContinuousClock.now
         let end = try await controller.carryThrough(key, timeout: .seconds(wait.timeout)) { progress in
             let seconds = started.duration(to: .now) / .seconds(1)
             let at = String(format: "%5.1f s", seconds)
             switch progress {
-            case .draining(let sealed, let total, _): print("\(at)  draining: \(sealed) of \(total) partitions sealed")
-            case .epochRaised(let epoch, let owner): print("\(at)  epoch \(epoch): \(owner) owns it")
-            case .resuming(let done, let total): print("\(at)  resuming: \(done) of \(total) partitions")
-            case .stable(let epoch, let owner): print("\(at)  stable: \(owner) acts, epoch \(epoch)")
+            case .draining(let sealed, let total, _): Console.line("\(at)  draining: \(sealed) of \(total) partitions sealed")
+            case .epochRaised(let epoch, let owner): Console.line("\(at)  epoch \(epoch): \(owner) owns it")
+            case .resuming(let done, let total): Console.line("\(at)  resuming: \(done) of \(total) partitions")
+            case .stable(let epoch, let owner): Console.line("\(at)  stable: \(owner) acts, epoch \(epoch)")
             }
         }
-        print("\(key): \(end.owner) acts")
+        Console.line("\(key): \(end.owner) acts")
     }
 
     struct Show: AsyncParsableCommand {
@@ -119,7 +119,7 @@ struct HandoverCommand: AsyncParsableCommand {
                         rows.append(Row(group: group, origin: origin.name, stored.assignment))
                     }
                 }
-                guard !rows.isEmpty else { return print("no assignments yet: start a worker first") }
+                guard !rows.isEmpty else { return Console.line("no assignments yet: start a worker first") }
                 Row.table().print(rows, style: Style.plain)
             }
         }
@@ -184,7 +184,7 @@ struct HandoverCommand: AsyncParsableCommand {
                 let controller = controller(store, reason: wait.reason)
                 let key = try target.key()
                 let stored = try await controller.failover(key, to: to, now: now)
-                print("\(key): epoch \(stored.assignment.epoch), \(to) owns it; the old side is fenced")
+                Console.line("\(key): epoch \(stored.assignment.epoch), \(to) owns it; the old side is fenced")
                 try await carryThrough(controller, key, wait)
             }
         }

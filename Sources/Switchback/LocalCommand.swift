@@ -61,7 +61,7 @@ struct LocalCommand: AsyncParsableCommand {
                 configuration.logger = logger
                 let cluster = try await LocalKafkaCluster.start(configuration)
                 clusters.append(cluster)
-                print("\(datacenter): Kafka at \(cluster.bootstrapServers), cluster id \(cluster.clusterID), data in \(directory.path)")
+                Console.line("\(datacenter): Kafka at \(cluster.bootstrapServers), cluster id \(cluster.clusterID), data in \(directory.path)")
             }
         } catch {
             for cluster in clusters { await cluster.stop() }

@@ -1,7 +1,200 @@
 import ArgumentParser
+import ChangePropagation
+import Foundation
+import KafkaLog
+import Logging
+import Synchronization
 
-/// `switchback produce`.
+/// `switchback produce`: writes JSON lines as events of one datacenter.
 struct ProduceCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "produce", abstract: "Write JSON lines as events.")
-    func run() async throws { throw Failure("not yet") }
+    static let configuration = CommandConfiguration(
+        commandName: "produce",
+        abstract: "Write JSON lines into <dc>.<stream>, as they are or as templates of load.",
+        discussion: """
+            Each event is acknowledged by all replicas before it counts. Only topics of the named datacenter can be written.
+
+            Example:
+              switchback produce --dc eqiad --bootstrap 127.0.0.1:19092 --stream mediawiki.recentchange --file events.jsonl
+              switchback produce --config worker.yaml --stream mediawiki.recentchange --file events.jsonl --fresh-ids --rate 200 --count 1000
+            """)
+
+    @Option(help: ArgumentHelp("The datacenter to write for (with --config: the one that is configured).", valueName: "dc"))
+    var dc: String?
+    @Option(help: ArgumentHelp("Its Kafka cluster.", valueName: "host:port,…"))
+    var bootstrap: String?
+    @Option(name: .shortAndLong, help: ArgumentHelp("Take datacenter, cluster and Kafka settings from this worker.yaml.", valueName: "file"))
+    var config: String?
+    @Option(help: "The stream, without a datacenter's prefix.")
+    var stream: String
+    @Option(help: ArgumentHelp("JSON lines; - is standard input.", valueName: "file"))
+    var file: String
+    @Option(help: "Events per second; 0: as fast as it goes.")
+    var rate: Double = 0
+    @Option(help: "How many events; the file is begun again as often as needed. 0: until SIGTERM. Default: each line once.")
+    var count: Int?
+    @Flag(help: "Give each event a new meta.id and the present time as meta.dt.")
+    var freshIds = false
+    @Option(help: ArgumentHelp("The field whose value becomes the key, such as meta.domain. None: no key.", valueName: "path"))
+    var keyField: String?
+    @Option(help: ArgumentHelp("The field that holds the record's time, such as meta.dt. None: now.", valueName: "path"))
+    var timeField: String?
+    @Option(help: "Make the topic with this many partitions when it is not there.")
+    var partitions: Int32?
+    @Option(help: "Seed of the fresh ids. None: random.")
+    var seed: UInt64?
+    @Option(help: ArgumentHelp("Write each acknowledged event's meta.id here, one a line.", valueName: "file"))
+    var idsTo: String?
+
+    /// Most events in flight at once.
+    private static let batchLimit = 1_000
+
+    func validate() throws {
+        guard config != nil || (dc != nil && bootstrap != nil) else {
+            throw ValidationError("say where to write: --dc eqiad --bootstrap 127.0.0.1:19092, or --config worker.yaml")
+        }
+        guard rate >= 0, rate.isFinite else { throw ValidationError("--rate is \(rate); 0 or more would be right") }
+        if let count, count < 0 { throw ValidationError("--count is \(count); 0 or more would be right") }
+        if let partitions, !(1...10_000).contains(partitions) { throw ValidationError("--partitions is \(partitions); 1 to 10000 would be right") }
+    }
+
+    private struct Target {
+        var datacenter: Datacenter
+        var known: Set<Datacenter>
+        var client: KafkaClientConfiguration
+    }
+
+    private func target() throws -> Target {
+        let logger = makeLogger("switchback.produce", level: .warning)
+        var wanted: Datacenter?
+        if let dc {
+            guard let parsed = Datacenter(dc) else { throw Failure("--dc \(dc) is no datacenter's name; lower-case letters, digits and - would be right", code: 2) }
+            wanted = parsed
+        }
+        guard let config else {
+            guard let wanted, let bootstrap else { throw Failure("--dc and --bootstrap are needed without --config", code: 2) }
+            let servers = bootstrap.split(separator: ",").map(String.init)
+            return Target(
+                datacenter: wanted, known: [wanted], client: KafkaClientConfiguration(bootstrapServers: servers, clientID: "switchback-produce", logger: logger))
+        }
+        let configuration = try WorkerConfiguration.load(path: config)
+        if let wanted, wanted != configuration.datacenter {
+            throw Failure("\(config) is for \(configuration.datacenter), which can't write \(wanted).*: use \(wanted)'s own configuration", code: 2)
+        }
+        guard let cluster = configuration.datacenters[configuration.datacenter] else { throw Failure("\(config): no cluster for \(configuration.datacenter)", code: 2) }
+        let servers = (bootstrap ?? cluster.bootstrap).split(separator: ",").map { String($0.filter { !$0.isWhitespace }) }
+        return Target(
+            datacenter: configuration.datacenter, known: Set(configuration.datacenters.keys),
+            client: KafkaClientConfiguration(bootstrapServers: servers, clientID: "switchback-produce", settings: cluster.kafka, logger: logger))
+    }
+
+    func run() async throws {
+        let templates = try EventTemplate.load(file)
+        let target = try target()
+        let producer = try KafkaProducer(target.client)
+        let origin = OriginProducer(datacenter: target.datacenter, known: target.known, producer: producer)
+        let topic: OriginTopic
+        do { topic = try origin.topic(stream) } catch { throw Failure("--stream \(error)", code: 2) }
+        if let partitions { try await makeTopic(topic, partitions, target.client) }
+        let ids = try idsTo.map(IDFile.init)
+        let sent = try await send(templates, to: origin, ids: ids)
+        try await producer.close(within: .seconds(30))
+        Console.line("\(sent) events written to \(topic)")
+    }
+
+    private func makeTopic(_ topic: OriginTopic, _ partitions: Int32, _ client: KafkaClientConfiguration) async throws {
+        let admin = try KafkaAdmin(client)
+        let results = try await admin.createTopics([NewTopic(topic.topic, partitions: partitions)])
+        await admin.close()
+        guard case .failure(let error)? = results[topic.topic], error.label != "topic_already_exists" else { return }
+        throw Failure("\(topic) could not be made: \(error)")
+    }
+
+    private func send(_ templates: [EventTemplate], to origin: OriginProducer, ids: IDFile?) async throws -> Int {
+        let total = count ?? templates.count
+        let stopping = StopFlag()
+        let watcher = Task {
+            for await _ in Signals.stop() { stopping.set() }
+        }
+        defer { watcher.cancel() }
+        var random = seed.map { FreshIDs(seed: $0) }
+        var sent = 0
+        let started = ContinuousClock.now
+        var lastReport = started
+        while (total == 0 || sent < total), !stopping.isSet {
+            var due = Self.batchLimit
+            if rate > 0 {
+                let elapsed = started.duration(to: .now) / .seconds(1)
+                due = min(due, Int(elapsed * rate) + 1 - sent)
+                if due <= 0 {
+                    try await Task.sleep(for: .seconds(min(1, (Double(sent) - elapsed * rate) / rate + 0.001)))
+                    continue
+                }
+            }
+            if total > 0 { due = min(due, total - sent) }
+            var events: [OriginProducer.Event] = [], names: [String] = []
+            for index in sent..<sent + due {
+                let fresh = freshIds ? EventTemplate.Fresh(id: random?.next() ?? UUID().uuidString.lowercased(), time: Date()) : nil
+                let made = try templates[index % templates.count].event(fresh: fresh, keyField: keyField, timeField: timeField, file: file)
+                events.append(made.event)
+                names.append(made.id ?? "")
+            }
+            let results = try await origin.send(events, stream: stream)
+            for (result, id) in zip(results, names) {
+                do { _ = try result.get() } catch { throw Failure("\(sent) events written, then: \(error)") }
+                try ids?.write(id)
+                sent += 1
+            }
+            if lastReport.duration(to: .now) >= .seconds(5) {
+                lastReport = .now
+                Console.note("\(sent)\(total > 0 ? " of \(total)" : "") events written")
+            }
+        }
+        return sent
+    }
+}
+
+/// A flag that a signal sets.
+private final class StopFlag: Sendable {
+    private let value = Mutex(false)
+    var isSet: Bool { value.withLock { $0 } }
+    func set() { value.withLock { $0 = true } }
+}
+
+/// Appends ids to a file, each at once.
+private struct IDFile {
+    private let handle: FileHandle
+
+    init(_ path: String) throws {
+        guard FileManager.default.createFile(atPath: path, contents: nil), let handle = FileHandle(forWritingAtPath: path) else {
+            throw Failure("\(path) can't be written", code: 2)
+        }
+        self.handle = handle
+    }
+
+    func write(_ id: String) throws { try handle.write(contentsOf: Data((id + "\n").utf8)) }
+}
+
+/// UUIDs that a seed repeats (SplitMix64).
+private struct FreshIDs {
+    private var state: UInt64
+    init(seed: UInt64) { state = seed }
+
+    private mutating func word() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+
+    mutating func next() -> String {
+        let words = (word(), word())
+        let bytes = withUnsafeBytes(of: words) { Array($0) }
+        return UUID(
+            uuid: (
+                bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6] & 0x0F | 0x40, bytes[7], bytes[8] & 0x3F | 0x80,
+                bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]
+            )
+        ).uuidString.lowercased()
+    }
 }
