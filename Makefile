@@ -1,0 +1,56 @@
+# The project's commands; each says what it does: `make help`.
+
+SHELL := /bin/bash
+SWIFT ?= swift
+PACKAGES := librdkafka-dev libxxhash-dev libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config
+# What tells, per package, that it is there (the same order).
+PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
+	/usr/bin/kcat /usr/lib/python3/dist-packages/kafka/__init__.py /usr/bin/pkg-config
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+RELEASE := .build/release
+
+.PHONY: help deps build test demo bench bench-check clean
+
+help:
+	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
+	@echo "make test         all tests (real brokers, real clients, real etcd)"
+	@echo "make build        debug build"
+	@echo "make bench        benchmarks, release build, side by side with plain C"
+	@echo "make bench-check  the same; fails when a ratio is under its floor"
+	@echo "make deps         install what apt has to give: $(PACKAGES)"
+	@echo "make clean        remove what was built"
+
+# Installs only when something is missing, so that it can stand before every other target.
+deps:
+	@missing=(); packages=($(PACKAGES)); i=0; \
+	for probe in $(PROBES); do [ -e "$$probe" ] || missing+=("$${packages[$$i]}"); i=$$((i + 1)); done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+		echo "installing with apt: $${missing[*]}"; \
+		if [ -n "$(SUDO)" ] && ! command -v sudo >/dev/null; then \
+			echo "this needs root: run 'apt-get install $${missing[*]}' as root, then try again" >&2; exit 2; fi; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}"; \
+	fi
+	@command -v $(SWIFT) >/dev/null || { echo "no Swift toolchain: install Swift 6.2 or newer from swift.org, then try again" >&2; exit 2; }
+
+build: deps
+	$(SWIFT) build
+
+test: deps
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+demo: deps
+	$(SWIFT) build --product switchback
+	@$$($(SWIFT) build --show-bin-path)/switchback demo $(DEMO)
+
+bench: deps
+	$(SWIFT) build -c release --product Bench
+	$(RELEASE)/Bench $(BENCH)
+
+bench-check: deps
+	$(SWIFT) build -c release --product Bench
+	$(RELEASE)/Bench --check $(BENCH)
+
+clean:
+	rm -rf .build
