@@ -35,6 +35,8 @@ public actor KafkaConsumer {
     var handle: ClientHandle?
     var cluster: ClusterID?
     var partitions = PartitionTable()
+    /// Whether the assignment came by the cooperative protocol, and so is changed piece by piece.
+    var isCooperative = false
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
     /// For tests: whether a reader is suspended.
@@ -143,7 +145,7 @@ public actor KafkaConsumer {
             batch = nil
         }
         pendingEvents += sorted.failures.map { .partitionFailed($0.0, $0.1) }
-        pendingEvents += sorted.clientFailures.map { .failed($0) }
+        pendingEvents += sorted.clientFailures.map { .failed(clientError(handle.client, code: $0.code, text: $0.text)) }
         takeRebalances(handle, lost: false)
         pendingEvents += handle.context.errors.map { .failed($0) }
         handle.context.errors.removeAll()
