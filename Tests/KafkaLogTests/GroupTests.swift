@@ -1,9 +1,31 @@
 import Foundation
+import LocalKafka
 import Testing
 
 @_spi(Testing) @testable import KafkaLog
 
-/// Groups, against librdkafka's mock cluster: what is tested is how the owner answers rebalances.
+/// Who serves the group: two brokers that were written independently.
+enum GroupServer: String, CaseIterable, Sendable {
+    /// librdkafka's mock cluster.
+    case mock
+    case localKafka
+
+    func run(topic: String, partitions: Int32, _ body: (String) async throws -> Void) async throws {
+        switch self {
+        case .mock:
+            let mock = try MockCluster()
+            mock.createTopic(topic, partitions: partitions)
+            try await body(mock.bootstrapServers)
+        case .localKafka:
+            try await withLocalKafka(partitions: partitions) { cluster in
+                try cluster.createTopic(topic, partitions: partitions)
+                try await body(cluster.bootstrapServers)
+            }
+        }
+    }
+}
+
+/// How the owner answers rebalances.
 @Suite(.timeLimit(.minutes(1)), .serialized)
 struct GroupTests {
     /// Reads events until `isDone`; answers nothing.
@@ -31,12 +53,14 @@ struct GroupTests {
     ]
 
     /// The rebalance callback only records: the answer comes later, outside of it, as librdkafka's event interface allows.
-    @Test(arguments: ["cooperative-sticky", "range"])
-    func anAssignmentIsAnsweredLaterAndStartsAtItsPositions(strategy: String) async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 4)
-        try await produce(numbered("t", partitions: 4, each: 50), to: mock.bootstrapServers)
-        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", strategy: strategy, Self.quick)
+    @Test(arguments: ["cooperative-sticky", "range"], GroupServer.allCases)
+    func anAssignmentIsAnsweredLaterAndStartsAtItsPositions(strategy: String, server: GroupServer) async throws {
+        try await server.run(topic: "t", partitions: 4) { try await answerLater(strategy: strategy, servers: $0) }
+    }
+
+    func answerLater(strategy: String, servers: String) async throws {
+        try await produce(numbered("t", partitions: 4, each: 50), to: servers)
+        let consumer = try makeConsumer(servers, group: "g", strategy: strategy, Self.quick)
         try await consumer.subscribe(to: ["t"])
         let partitions = try await assignment(consumer)
         #expect(Set(partitions) == Set((0..<4).map { TopicPartition(topic: "t", partition: $0) }))
@@ -66,12 +90,15 @@ struct GroupTests {
 
     /// Traps 25, faults F65: a revocation waits for its owner, nothing of the revoked partitions comes after the event, and
     /// the next owner starts where the first one stopped: no record twice, none lost.
-    @Test func aRevocationWaitsForItsOwnerAndNothingIsReadTwice() async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 4)
-        try await produce(numbered("t", partitions: 4, each: 200), to: mock.bootstrapServers)
-        let first = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
-        let second = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
+    @Test(arguments: GroupServer.allCases)
+    func aRevocationWaitsForItsOwnerAndNothingIsReadTwice(server: GroupServer) async throws {
+        try await server.run(topic: "t", partitions: 4) { try await handOver(servers: $0) }
+    }
+
+    func handOver(servers: String) async throws {
+        try await produce(numbered("t", partitions: 4, each: 200), to: servers)
+        let first = try makeConsumer(servers, group: "g", Self.quick)
+        let second = try makeConsumer(servers, group: "g", Self.quick)
         try await first.subscribe(to: ["t"])
         let id = try await first.clusterID()
         _ = try await assignment(first)
@@ -88,7 +115,7 @@ struct GroupTests {
             if case .revoking(let partitions) = event { revoked = partitions }
         }
         #expect(revoked.count == 2)
-        try await produce(numbered("t", partitions: 4, each: 20), to: mock.bootstrapServers)
+        try await produce(numbered("t", partitions: 4, each: 20), to: servers)
         while let batch = try await first.nextBatch(deadline: within(0.5)) {
             #expect(batch.runs.allSatisfy { !revoked.contains($0.partition) })
             await seen.add(batch)
@@ -151,15 +178,60 @@ struct GroupTests {
 
     /// The broker is gone: close returns by its deadline all the same.
     @Test func closeKeepsItsDeadlineWhenTheBrokerIsGone() async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 1)
-        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
-        try await consumer.subscribe(to: ["t"])
-        _ = try await assignment(consumer)
-        try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
-        mock.setBroker(1, isUp: false)
-        let clock = ContinuousClock()
-        let took = await clock.measure { try? await consumer.close(within: .seconds(1)) }
-        #expect(took < .seconds(2))
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await consumer.subscribe(to: ["^t$"])
+            #expect(try await assignment(consumer).count == 1)
+            try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
+            try await cluster.stopBroker(1)
+            let took = await ContinuousClock().measure { try? await consumer.close(within: .seconds(1)) }
+            #expect(took < .seconds(2))
+        }
+    }
+
+    /// An owner that was thrown out learns that it lost its partitions, and may not commit for them.
+    @Test func aMemberWhoseSessionEndedIsToldThatItLostItsPartitions() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await consumer.subscribe(to: ["t"])
+            _ = try await assignment(consumer)
+            let id = try await consumer.clusterID()
+            try await consumer.acceptAssignment(starts("t", 1, in: id))
+            cluster.faults.add(FaultRule(.error(.unknownMemberID), apiKey: .heartbeat))
+            let seen = try await events(consumer) { if case .lost = $0 { true } else { false } }
+            guard case .lost(let partitions)? = seen.last else { Issue.record("\(seen)"); return }
+            #expect(partitions == [TopicPartition(topic: "t", partition: 0)])
+            try await consumer.completeRevocation()
+            #expect(await consumer.assignedPartitions.isEmpty)
+            #expect(try await assignment(consumer) == partitions)
+            try await consumer.close()
+        }
+    }
+
+    /// Two processes with one instance id: the older is fenced and told so by a fatal error.
+    @Test func aFencedStaticMemberGetsAFatalError() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            func make() throws -> KafkaConsumer {
+                try KafkaConsumer(
+                    KafkaConsumerConfiguration(
+                        client: client(cluster.bootstrapServers, Self.quick), groupID: "g", groupInstanceID: "one"))
+            }
+            let older = try make()
+            try await older.subscribe(to: ["t"])
+            _ = try await assignment(older)
+            try await older.acceptAssignment(starts("t", 1, in: older.clusterID()))
+            let newer = try make()
+            try await newer.subscribe(to: ["t"])
+            async let joined = assignment(newer)
+            let seen = try await events(older) { if case .failed(let error) = $0 { error.isFatal } else { false } }
+            guard case .failed(let error)? = seen.last else { Issue.record("\(seen)"); return }
+            #expect(error.label == "fenced_instance_id")
+            #expect(try await joined.count == 1)
+            try await newer.close()
+            try? await older.close(within: .seconds(1))
+        }
     }
 }
