@@ -121,7 +121,8 @@ public final class EtcdServer: Sendable {
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
         process.arguments = [
             "-c",
-            // The shell stays the parent until the end, so the process id can't go to someone else meanwhile.
+            // The shell stays the parent until the end, so the process id can't go to someone else meanwhile. No `wait`:
+            // Foundation starts processes with SIGCHLD blocked, and the shell would wait for ever.
             """
             log=$1; directory=$2; shift 2
             "$@" >>"$log" 2>&1 </dev/null &
@@ -129,8 +130,9 @@ public final class EtcdServer: Sendable {
             exec >/dev/null 2>&1
             read -r word
             kill -9 $!
-            wait
-            [ "$word" = keep ] || rm -rf "$directory"
+            [ "$word" = keep ] && exit
+            sleep 0.2
+            rm -rf "$directory"
             """,
             "sh", directory.appending(path: "\(member.name).log").path, directory.path, Self.executable,
             "--name", member.name, "--data-dir", directory.appending(path: member.name).path,
