@@ -16,7 +16,9 @@ import Testing
 
     @Test(arguments: StoreKind.available) func keepsAnyBytes(kind: StoreKind) async throws {
         try await kind.withStores { store, other in
-            let values: [String: [UInt8]] = ["empty": [], "zero": [0], "all": Array(0...255), "large": .init(repeating: 7, count: 200_000)]
+            let values: [String: [UInt8]] = [
+                "empty": [], "zero": [0], "all": Array(0...255), "large": .init(repeating: 7, count: 200_000),
+            ]
             for (name, bytes) in values {
                 _ = try await store.commit(StoreTransaction(writes: [StoreKey(name): .put(bytes)]))
                 #expect(try await other.get(StoreKey(name))?.bytes == bytes, "\(name)")
@@ -67,7 +69,8 @@ import Testing
             let listing = try await other.list(under: "t")
             #expect(
                 listing.entries == [
-                    "t/two": StoredValue(bytes: [2], revision: revision), "t/three": StoredValue(bytes: [3], revision: revision),
+                    "t/two": StoredValue(bytes: [2], revision: revision),
+                    "t/three": StoredValue(bytes: [3], revision: revision),
                 ])
             #expect(listing.revision >= revision)
         }
@@ -86,7 +89,8 @@ import Testing
         }
     }
 
-    @Test(arguments: StoreKind.available) func deletedKeysAreAbsentAndComeBackWithAHigherRevision(kind: StoreKind) async throws {
+    @Test(arguments: StoreKind.available) func deletedKeysAreAbsentAndComeBackWithAHigherRevision(kind: StoreKind) async throws
+    {
         try await kind.withStores { store, _ in
             let first = try await store.put("k", "v")
             _ = try await store.commit(StoreTransaction(expected: ["k": first], writes: ["k": .delete]))
@@ -102,7 +106,9 @@ import Testing
 
     @Test(arguments: StoreKind.available) func listsByWholeSegments(kind: StoreKind) async throws {
         try await kind.withStores { store, other in
-            for key in ["a", "a/x", "a/y/z", "ab", "ab/x", "a0", "a.", "b/a/x"] { try await store.put(StoreKey(stringLiteral: key), key) }
+            for key in ["a", "a/x", "a/y/z", "ab", "ab/x", "a0", "a.", "b/a/x"] {
+                try await store.put(StoreKey(stringLiteral: key), key)
+            }
             #expect(try await other.list(under: "a").entries.keys.sorted() == ["a/x", "a/y/z"])
             #expect(try await other.list(under: "a/y").entries.keys.sorted() == ["a/y/z"])
             #expect(try await other.list(under: "none").entries.isEmpty)
@@ -112,10 +118,15 @@ import Testing
 
     @Test(arguments: StoreKind.available) func oddNamesStayApart(kind: StoreKind) async throws {
         try await kind.withStores { store, other in
-            let odd = ["", "/", "//", "%", "%2F", "%252F", "a/b", " ", "\u{0}", "\n", "日本", "e\u{301}", "\u{e9}", "\u{301}", "..", "\"", "\u{10FFFF}"]
+            let odd = [
+                "", "/", "//", "%", "%2F", "%252F", "a/b", " ", "\u{0}", "\n", "日本", "e\u{301}", "\u{e9}", "\u{301}", "..",
+                "\"", "\u{10FFFF}",
+            ]
             var expected: [StoreKey: String] = [:]
             for (index, left) in odd.enumerated() {
-                for right in [odd[(index + 1) % odd.count], "x"] { expected[StoreKey(segments: [left, right])] = "\(index)\(right)" }
+                for right in [odd[(index + 1) % odd.count], "x"] {
+                    expected[StoreKey(segments: [left, right])] = "\(index)\(right)"
+                }
             }
             // One segment whose bytes have a slash in them, before a combining accent.
             expected[StoreKey(segments: ["a/\u{301}b", "x"])] = "slash"
@@ -134,7 +145,8 @@ import Testing
         try await kind.withStores { store, other in
             for batch in 0..<11 {
                 let keys = (0..<100).map { StoreKey("many", "\(batch)-\($0)") }
-                _ = try await store.commit(StoreTransaction(writes: Dictionary(uniqueKeysWithValues: keys.map { ($0, .put([UInt8(batch)])) })))
+                _ = try await store.commit(
+                    StoreTransaction(writes: Dictionary(uniqueKeysWithValues: keys.map { ($0, .put([UInt8(batch)])) })))
             }
             let listing = try await other.list(under: "many")
             #expect(listing.entries.count == 1100)
@@ -160,7 +172,8 @@ import Testing
         try await kind.withStores { store, _ in
             let limit = store.maximumTransactionSize
             func transaction(_ writes: Int) -> StoreTransaction {
-                StoreTransaction(writes: Dictionary(uniqueKeysWithValues: (0..<writes).map { (StoreKey("n", "\($0)"), .put([])) }))
+                StoreTransaction(
+                    writes: Dictionary(uniqueKeysWithValues: (0..<writes).map { (StoreKey("n", "\($0)"), .put([])) }))
             }
             #expect(await storeError { _ = try await store.commit(transaction(limit + 1)) }?.kind == .refused)
             #expect(try await store.list(under: "n").entries.isEmpty)
@@ -222,7 +235,8 @@ extension StoreKey: ExpressibleByStringLiteral {
         for _ in 0..<2000 {
             let key = StoreKey(
                 segments: (0..<Int.random(in: 1...4, using: &generator)).map { _ in
-                    (0..<Int.random(in: 0...5, using: &generator)).map { _ in alphabet.randomElement(using: &generator) ?? "" }.joined()
+                    (0..<Int.random(in: 0...5, using: &generator)).map { _ in alphabet.randomElement(using: &generator) ?? "" }
+                        .joined()
                 })
             #expect(StoreKey(escaped: key.escaped) == key, "\(key.segments)")
             #expect(key.escaped.utf8.filter { $0 == UInt8(ascii: "/") }.count == key.segments.count - 1)

@@ -20,15 +20,20 @@ import Testing
     @Test func aFullDiskDoesNotEndTheTrust() {
         let trust = FileTrust()
         for code in [ResultCode.SQLITE_FULL, .SQLITE_IOERR_SHMSIZE] {
-            #expect(SQLiteFaults.storeError(DatabaseError(resultCode: code), path: "f", access: .write, trust: trust).kind == .refused)
+            #expect(
+                SQLiteFaults.storeError(DatabaseError(resultCode: code), path: "f", access: .write, trust: trust).kind
+                    == .refused)
         }
-        #expect(SQLiteFaults.storeError(DatabaseError(resultCode: .SQLITE_BUSY), path: "f", access: .write, trust: trust).kind == .unavailable)
+        #expect(
+            SQLiteFaults.storeError(DatabaseError(resultCode: .SQLITE_BUSY), path: "f", access: .write, trust: trust).kind
+                == .unavailable)
         #expect(trust.message == nil)
     }
 
     @Test(arguments: [
         "etcdserver: request timed out", "etcdserver: request timed out, possibly due to previous leader failure",
-        "etcdserver: request timed out, possibly due to connection lost", "etcdserver: leader changed", "etcdserver: server stopped",
+        "etcdserver: request timed out, possibly due to connection lost", "etcdserver: leader changed",
+        "etcdserver: server stopped",
         "context deadline exceeded", "something new",
     ])
     func aCommitThatMayHaveBeenAppliedIsAmbiguous(message: String) {
@@ -51,7 +56,9 @@ import Testing
         func verdict(_ error: any Error) -> EtcdFaults.Verdict { EtcdFaults.verdict(transport: error, effect: .write) }
         #expect(verdict(HTTPClientError.connectTimeout) == .nextEndpoint("no connection in time"))
         #expect(verdict(IOError(errnoCode: ECONNREFUSED, reason: "connect")) == .nextEndpoint("connection refused"))
-        for error in [HTTPClientError.deadlineExceeded, .remoteConnectionClosed, .readTimeout] as [any Error] + [IOError(errnoCode: ECONNRESET, reason: "read")] {
+        for error in [HTTPClientError.deadlineExceeded, .remoteConnectionClosed, .readTimeout] as [any Error] + [
+            IOError(errnoCode: ECONNRESET, reason: "read")
+        ] {
             guard case .failed(.ambiguous, _) = verdict(error) else {
                 Issue.record("\(error) after sending must be ambiguous")
                 continue
@@ -64,11 +71,14 @@ import Testing
     }
 
     @Test func readsBothShapesOfErrors() throws {
-        func failure(_ json: String) throws -> EtcdWire.Failure { try JSONDecoder().decode(EtcdWire.Failure.self, from: Data(json.utf8)) }
+        func failure(_ json: String) throws -> EtcdWire.Failure {
+            try JSONDecoder().decode(EtcdWire.Failure.self, from: Data(json.utf8))
+        }
         #expect(try failure(#"{"error":"e","message":"m","code":14}"#).message == "m")
         #expect(try failure(#"{"code":14,"message":"m","details":[]}"#).code == 14)
         #expect(try failure(#"{"error":"old","code":3}"#).message == "old")
-        let line = try JSONDecoder().decode(EtcdWire.WatchLine.self, from: Data(#"{"error":{"grpc_code":14,"message":"m"}}"#.utf8))
+        let line = try JSONDecoder().decode(
+            EtcdWire.WatchLine.self, from: Data(#"{"error":{"grpc_code":14,"message":"m"}}"#.utf8))
         #expect(line.error?.message == "m" && line.error?.code == 14)
     }
 
@@ -89,7 +99,8 @@ import Testing
         #expect(try StoreConfiguration(parsing: "sqlite:///a/b.db") == .sqlite(path: "/a/b.db"))
         #expect(try StoreConfiguration(parsing: "sqlite:b.db") == .sqlite(path: "b.db"))
         #expect(try StoreConfiguration(parsing: "etcd://h1") == .etcd(EtcdConfiguration(endpoints: [.init(host: "h1")])))
-        let all = try StoreConfiguration(parsing: "etcd://h1:1,[::1]:2,h3/my/place?ca=/ca%20x.pem&cert=/c.pem&key=/k.pem&timeout-ms=500")
+        let all = try StoreConfiguration(
+            parsing: "etcd://h1:1,[::1]:2,h3/my/place?ca=/ca%20x.pem&cert=/c.pem&key=/k.pem&timeout-ms=500")
         #expect(
             all
                 == .etcd(
@@ -116,10 +127,12 @@ import Testing
     @Test(arguments: [
         ("", "sqlite:/path"), ("redis://h", "sqlite:/path"), ("sqlite:", "sqlite:/path/to/store.db"),
         ("sqlite:/dir/", "sqlite:/path/to/store.db"), ("etcd://", "host:2379"), ("etcd://h:0", "host:2379"),
-        ("etcd://h:99999", "host:2379"), ("etcd://h:x", "host:2379"), ("etcd://h1,,h2", "host:2379"), ("etcd://::1:2379", "[::1]:2379"),
+        ("etcd://h:99999", "host:2379"), ("etcd://h:x", "host:2379"), ("etcd://h1,,h2", "host:2379"),
+        ("etcd://::1:2379", "[::1]:2379"),
         ("etcd://[::1", "[::1]:2379"), ("etcd://u:hunter2@h", "password-file"), ("etcd://h?password=hunter2", "password-file"),
         ("etcd://h?tsl=true", "known are"), ("etcd://h?tls=yes", "tls=true or tls=false"), ("etcd://h?tls", "tls=…"),
-        ("etcd://h?tls=true&tls=true", "twice"), ("etcd://h?tls=false&ca=/x", "leave one"), ("etcd://h?cert=/c", "cert= and key="),
+        ("etcd://h?tls=true&tls=true", "twice"), ("etcd://h?tls=false&ca=/x", "leave one"),
+        ("etcd://h?cert=/c", "cert= and key="),
         ("etcd://h?user=u", "go together"), ("etcd://h?user=u&password-file=/nonexistent", "can't be read"),
         ("etcd://h?timeout-ms=0", "1 to 600000"),
     ])
@@ -156,5 +169,19 @@ import Testing
         #expect(error?.kind == .unavailable)
         #expect(error?.message.contains("connection refused") == true, "\(error as Any)")
         await etcd.close()
+    }
+
+    /// The HTTP client underneath traps when it is dropped without a shutdown.
+    @Test func forgettingToCloseIsNoTrap() async throws {
+        for _ in 0..<3 {
+            let etcd = try await StoreConfiguration(parsing: "etcd://127.0.0.1:1").open()
+            #expect(await storeError { _ = try await etcd.get("k") }?.kind == .unavailable)
+        }
+        let directory = try storeDirectory()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        for _ in 0..<3 {
+            let sqlite = try await StoreConfiguration(parsing: "sqlite:\(directory.path)/s.db").open()
+            try await sqlite.increment("n")
+        }
     }
 }

@@ -65,7 +65,8 @@ import Testing
 
                 """
             let other = Task.detached {
-                try runCommand(Self.shell, ["-bail", "-cmd", ".timeout 10000", path], input: String(repeating: theirs, count: 60))
+                try runCommand(
+                    Self.shell, ["-bail", "-cmd", ".timeout 10000", path], input: String(repeating: theirs, count: 60))
             }
             for _ in 0..<60 { try await store.increment("mine") }
             let (status, output) = try await other.value
@@ -111,7 +112,9 @@ import Testing
         try await withFile { path in
             let store = try await SQLiteStore.open(path: path)
             for batch in 0..<4 {
-                let writes = (0..<100).map { (StoreKey("n", "\(batch * 100 + $0)"), StoreTransaction.Write.put(.init(repeating: 1, count: 500))) }
+                let writes = (0..<100).map {
+                    (StoreKey("n", "\(batch * 100 + $0)"), StoreTransaction.Write.put(.init(repeating: 1, count: 500)))
+                }
                 _ = try await store.commit(StoreTransaction(writes: Dictionary(uniqueKeysWithValues: writes)))
             }
             await store.close()
@@ -165,7 +168,8 @@ import Testing
             var refusal: StoreError?
             for index in 0..<100 where refusal == nil {
                 refusal = await storeError {
-                    _ = try await store.commit(StoreTransaction(writes: [StoreKey("big", "\(index)"): .put(.init(repeating: 1, count: 50_000))]))
+                    _ = try await store.commit(
+                        StoreTransaction(writes: [StoreKey("big", "\(index)"): .put(.init(repeating: 1, count: 50_000))]))
                 }
             }
             #expect(refusal?.kind == .refused, "\(refusal as Any)")

@@ -119,29 +119,30 @@ public final class EtcdServer: Sendable {
         let member = members[index]
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        process.arguments = [
-            "-c",
-            // The shell stays the parent until the end, so the process id can't go to someone else meanwhile. No `wait`:
-            // Foundation starts processes with SIGCHLD blocked, and the shell would wait for ever.
-            """
-            log=$1; directory=$2; shift 2
-            "$@" >>"$log" 2>&1 </dev/null &
-            echo $!
-            exec >/dev/null 2>&1
-            read -r word
-            kill -9 $!
-            [ "$word" = keep ] && exit
-            sleep 0.2
-            rm -rf "$directory"
-            """,
-            "sh", directory.appending(path: "\(member.name).log").path, directory.path, Self.executable,
-            "--name", member.name, "--data-dir", directory.appending(path: member.name).path,
-            "--listen-client-urls", "\(scheme)://127.0.0.1:\(member.clientPort)",
-            "--advertise-client-urls", "\(scheme)://127.0.0.1:\(member.clientPort)",
-            "--listen-peer-urls", "http://127.0.0.1:\(member.peerPort)",
-            "--initial-advertise-peer-urls", "http://127.0.0.1:\(member.peerPort)",
-            "--initial-cluster", members.map { "\($0.name)=http://127.0.0.1:\($0.peerPort)" }.joined(separator: ","),
-        ] + arguments
+        process.arguments =
+            [
+                "-c",
+                // The shell stays the parent until the end, so the process id can't go to someone else meanwhile. No `wait`:
+                // Foundation starts processes with SIGCHLD blocked, and the shell would wait for ever.
+                """
+                log=$1; directory=$2; shift 2
+                "$@" >>"$log" 2>&1 </dev/null &
+                echo $!
+                exec >/dev/null 2>&1
+                read -r word
+                kill -9 $!
+                [ "$word" = keep ] && exit
+                sleep 0.2
+                rm -rf "$directory"
+                """,
+                "sh", directory.appending(path: "\(member.name).log").path, directory.path, Self.executable,
+                "--name", member.name, "--data-dir", directory.appending(path: member.name).path,
+                "--listen-client-urls", "\(scheme)://127.0.0.1:\(member.clientPort)",
+                "--advertise-client-urls", "\(scheme)://127.0.0.1:\(member.clientPort)",
+                "--listen-peer-urls", "http://127.0.0.1:\(member.peerPort)",
+                "--initial-advertise-peer-urls", "http://127.0.0.1:\(member.peerPort)",
+                "--initial-cluster", members.map { "\($0.name)=http://127.0.0.1:\($0.peerPort)" }.joined(separator: ","),
+            ] + arguments
         let (input, output) = (Pipe(), Pipe())
         process.standardInput = input
         process.standardOutput = output

@@ -43,7 +43,9 @@ final class EtcdTransport: Sendable {
         var http = HTTPClient.Configuration(tlsConfiguration: try configuration.tlsConfiguration())
         http.redirectConfiguration = .disallow
         http.httpVersion = .http1Only
-        http.timeout.connect = TimeAmount(min(configuration.connectTimeout, configuration.requestTimeout))
+        // Endpoints that swallow connections must leave time for the others.
+        let connectShare = configuration.requestTimeout / (configuration.endpoints.count + 1)
+        http.timeout.connect = TimeAmount(min(configuration.connectTimeout, connectShare))
         http.connectionPool.idleTimeout = Self.idleTimeout
         http.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = Self.connectionsPerEndpoint
         // A refused connection must be known at once, so that the next endpoint gets its turn.
@@ -115,7 +117,7 @@ final class EtcdTransport: Sendable {
                 failures.append("\(configuration.endpoints[index]): \(message)")
                 attempt += 1
             case .failure(.failed(let kind, let message)):
-                if kind == .ambiguous { prefer((index + 1) % count, instead: index) }
+                if kind == .ambiguous { prefer((index + 1) % count, instead: start, quietly: true) }
                 throw error(kind, "\(configuration.endpoints[index]): \(message)")
             }
         }
@@ -275,8 +277,9 @@ extension EtcdFaults.Verdict: Error {}
 extension TimeAmount {
     init(_ duration: Duration) {
         let (seconds, attoseconds) = duration.components
-        self = .nanoseconds(seconds.multipliedReportingOverflow(by: 1_000_000_000).overflow
-            ? .max : seconds * 1_000_000_000 &+ attoseconds / 1_000_000_000)
+        self = .nanoseconds(
+            seconds.multipliedReportingOverflow(by: 1_000_000_000).overflow
+                ? .max : seconds * 1_000_000_000 &+ attoseconds / 1_000_000_000)
     }
 }
 
