@@ -31,6 +31,8 @@ enum EtcdFaults {
         "etcdserver: invalid auth token", "etcdserver: revision of auth store is old", "etcdserver: user name is empty",
     ]
 
+    static let connectionClosed = "the connection was closed"
+
     static let noSpace = "etcdserver: mvcc: database space exceeded"
 
     /// - Parameter code: the gRPC status code (https://grpc.io/docs/guides/status-codes), nil when the answer had none.
@@ -99,7 +101,7 @@ enum EtcdFaults {
     static func describe(_ error: any Error) -> String {
         switch error {
         case let error as HTTPClientError where error == .deadlineExceeded: "no answer in time"
-        case let error as HTTPClientError where error == .remoteConnectionClosed: "the connection was closed"
+        case let error as HTTPClientError where error == .remoteConnectionClosed: connectionClosed
         case let error as HTTPClientError: error.shortDescription
         case let error as IOError where error.errnoCode == ECONNREFUSED: "connection refused"
         case let error as IOError: error.description

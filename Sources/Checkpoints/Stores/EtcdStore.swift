@@ -34,7 +34,8 @@ public final class EtcdStore: SharedStore {
 
     /// Makes no connection yet.
     /// - Throws: `misconfigured` for settings that can't work, such as an unreadable certificate.
-    public init(_ configuration: EtcdConfiguration, logger: Logger = Logger(label: "switchback.store.etcd")) throws(StoreError) {
+    public init(_ configuration: EtcdConfiguration, logger: Logger = Logger(label: "switchback.store.etcd")) throws(StoreError)
+    {
         name = configuration.name
         transport = try EtcdTransport(configuration: configuration, logger: logger)
         keys = EtcdKeys(prefix: configuration.prefix)
@@ -56,7 +57,8 @@ public final class EtcdStore: SharedStore {
             guard attempt <= Self.listAttempts else {
                 throw StoreError(
                     .unavailable, store: name,
-                    message: "etcd compacts faster than the keys under \(prefix) can be read; use a longer --auto-compaction-retention")
+                    message: "etcd compacts faster than the keys under \(prefix) can be read; "
+                        + "use a longer --auto-compaction-retention")
             }
         }
     }
@@ -71,7 +73,9 @@ public final class EtcdStore: SharedStore {
             do throws(StoreError) {
                 answer = try await transport.call("/v3/kv/range", request, effect: .read)
             } catch {
-                guard request.revision != nil, error.message.contains("required revision has been compacted") else { throw error }
+                guard request.revision != nil, error.message.contains("required revision has been compacted") else {
+                    throw error
+                }
                 return nil
             }
             guard let revision = request.revision ?? answer.header?.revision else {
@@ -114,13 +118,15 @@ public final class EtcdStore: SharedStore {
         }
         if answer.succeeded == true {
             guard let revision = answer.header.revision else {
-                throw StoreError(.ambiguous, store: name, message: "etcd's answer to a commit has no revision; is that an etcd?")
+                throw StoreError(
+                    .ambiguous, store: name, message: "etcd's answer to a commit has no revision; is that an etcd?")
             }
             return .committed(revision: revision.value)
         }
         // Nothing was written, so a wrong answer here is no ambiguity.
         guard let found = answer.responses, found.count == expected.count else {
-            throw StoreError(.corrupt, store: name, message: "etcd's answer to a commit lacks the present values; is that an etcd?")
+            throw StoreError(
+                .corrupt, store: name, message: "etcd's answer to a commit lacks the present values; is that an etcd?")
         }
         return .conflict(
             Dictionary(uniqueKeysWithValues: zip(expected, found).map { ($0, $1.response_range?.kvs?.first?.stored) }))

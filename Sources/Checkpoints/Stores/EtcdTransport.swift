@@ -43,7 +43,9 @@ final class EtcdTransport: Sendable {
         var http = HTTPClient.Configuration(tlsConfiguration: try configuration.tlsConfiguration())
         http.redirectConfiguration = .disallow
         http.httpVersion = .http1Only
-        http.timeout.connect = TimeAmount(min(configuration.connectTimeout, configuration.requestTimeout))
+        // Endpoints that swallow connections must leave time for the others.
+        let connectShare = configuration.requestTimeout / (configuration.endpoints.count + 1)
+        http.timeout.connect = TimeAmount(min(configuration.connectTimeout, connectShare))
         http.connectionPool.idleTimeout = Self.idleTimeout
         http.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = Self.connectionsPerEndpoint
         // A refused connection must be known at once, so that the next endpoint gets its turn.
@@ -106,18 +108,20 @@ final class EtcdTransport: Sendable {
                 tokenRenewed = true
                 forgetToken()
             case .failure(.nextEndpoint(let message)):
-                failures.append("\(configuration.endpoints[index]): \(message)")
+                // An etcd that wants TLS closes plain connections without a word.
+                let hint = configuration.tls == nil && message == EtcdFaults.connectionClosed ? " (does it want tls=true?)" : ""
+                failures.append("\(configuration.endpoints[index]): \(message)\(hint)")
                 misconfigured = false
                 attempt += 1
             case .failure(.nextEndpointMisconfigured(let message)):
                 failures.append("\(configuration.endpoints[index]): \(message)")
                 attempt += 1
             case .failure(.failed(let kind, let message)):
-                if kind == .ambiguous { prefer((index + 1) % count, instead: index) }
+                if kind == .ambiguous { prefer((index + 1) % count, instead: start, quietly: true) }
                 throw error(kind, "\(configuration.endpoints[index]): \(message)")
             }
         }
-        prefer((start + 1) % count, instead: start)
+        prefer((start + 1) % count, instead: start, quietly: true)
         throw error(misconfigured ? .misconfigured : .unavailable, failures.joined(separator: "; "))
     }
 
@@ -134,8 +138,14 @@ final class EtcdTransport: Sendable {
         _ path: String, _ body: ByteBuffer, with index: Int, deadline: NIODeadline, effect: EtcdFaults.Effect
     ) async -> Result<ByteBuffer, EtcdFaults.Verdict> {
         do {
-            let response = try await client.execute(request(path, body, to: index), deadline: deadline)
-            let answer = try await response.body.collect(upTo: Self.maximumAnswerSize)
+            let request = request(path, body, to: index)
+            let remaining = Duration.nanoseconds((deadline - .now()).nanoseconds)
+            // The client's own deadline ends with the head of the answer, so the body needs another.
+            let response = try await withDeadline(remaining) { [client] in
+                let response = try await client.execute(request, deadline: deadline)
+                return (status: response.status, body: try await response.body.collect(upTo: Self.maximumAnswerSize))
+            }
+            let answer = response.body
             if response.status == .ok { return .success(answer) }
             if let failure = try? JSONDecoder().decode(EtcdWire.Failure.self, from: Data(answer.readableBytesView)) {
                 return .failure(EtcdFaults.verdict(code: failure.code, message: failure.message, effect: effect))
@@ -203,7 +213,7 @@ final class EtcdTransport: Sendable {
     /// The endpoint that a new watch should begin with.
     var preferredEndpoint: Int { state.withLock { $0.preferred } }
 
-    /// Opens a stream of lines. The first line must come within the request timeout; the stream ends at `maximumWatchAge`.
+    /// Opens a stream of lines. Its head must come within the request timeout; the body has no end of its own.
     func stream(_ path: String, _ request: some Encodable & Sendable, from index: Int) async throws -> HTTPClientResponse.Body {
         let body = try encode(request)
         let opening = NIODeadline.now() + TimeAmount(configuration.requestTimeout)
@@ -213,10 +223,7 @@ final class EtcdTransport: Sendable {
         var httpRequest = self.request(path, body, to: index)
         httpRequest.headers.replaceOrAdd(name: "connection", value: "close")
         let prepared = httpRequest
-        let end = NIODeadline.now() + TimeAmount(configuration.maximumWatchAge)
-        let response = try await withDeadline(configuration.requestTimeout) { [client] in
-            try await client.execute(prepared, deadline: end)
-        }
+        let response = try await client.execute(prepared, deadline: opening)
         guard response.status == .ok else {
             let text = String(buffer: try await response.body.collect(upTo: Self.maximumAnswerSize))
             throw error(.unavailable, "\(configuration.endpoints[index]): watch refused: \(text.prefix(200))")
@@ -230,14 +237,15 @@ final class EtcdTransport: Sendable {
         StoreError(kind, store: configuration.name, message: message)
     }
 
-    private func prefer(_ index: Int, instead of: Int) {
+    private func prefer(_ index: Int, instead of: Int, quietly: Bool = false) {
         let moved = state.withLock { state in
             guard state.preferred == of, index != of else { return false }
             state.preferred = index
             return true
         }
         if moved {
-            logger.notice(
+            logger.log(
+                level: quietly ? .debug : .notice,
                 "using another etcd endpoint",
                 metadata: ["from": "\(configuration.endpoints[of])", "to": "\(configuration.endpoints[index])"])
         }
@@ -269,12 +277,13 @@ extension EtcdFaults.Verdict: Error {}
 extension TimeAmount {
     init(_ duration: Duration) {
         let (seconds, attoseconds) = duration.components
-        self = .nanoseconds(seconds.multipliedReportingOverflow(by: 1_000_000_000).overflow
-            ? .max : seconds * 1_000_000_000 &+ attoseconds / 1_000_000_000)
+        self = .nanoseconds(
+            seconds.multipliedReportingOverflow(by: 1_000_000_000).overflow
+                ? .max : seconds * 1_000_000_000 &+ attoseconds / 1_000_000_000)
     }
 }
 
-/// Runs `body`, and cancels it with an error when it takes longer than `time`.
+/// Runs `body`, and cancels it with `HTTPClientError.deadlineExceeded` when it takes longer than `time`.
 func withDeadline<Value: Sendable>(
     _ time: Duration, _ body: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {

@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import Foundation
 import Logging
 import NIOCore
+import Synchronization
 
 /// Change hints from etcd's watch.
 ///
@@ -25,17 +26,21 @@ struct EtcdWatch: Sendable {
         var endpoint = transport.preferredEndpoint
         var backoff = Self.leastBackoff
         while !Task.isCancelled && !transport.isClosed {
-            var reason: String
+            let created = Atomic(false)
+            let reason: String
             do {
                 let lines = try await transport.stream("/v3/watch", request, from: endpoint)
-                reason = try await follow(lines, hint) { backoff = Self.leastBackoff }
-            } catch let error as HTTPClientError where error == .deadlineExceeded && backoff == Self.leastBackoff {
-                // Its age, most likely: the same endpoint again.
+                reason = try await withDeadline(transport.configuration.maximumWatchAge) {
+                    try await follow(lines, hint) { created.store(true, ordering: .relaxed) }
+                }
+            } catch let error as HTTPClientError where error == .deadlineExceeded && created.load(ordering: .relaxed) {
+                // Its age: the same endpoint again, at once.
                 continue
             } catch {
                 reason = EtcdFaults.describe(error)
             }
             guard !Task.isCancelled && !transport.isClosed else { return }
+            if created.load(ordering: .relaxed) { backoff = Self.leastBackoff }
             if reason.contains("auth") || reason.contains("permission denied") { transport.forgetToken() }
             logger.debug("watch ended, beginning anew", metadata: ["reason": "\(reason)", "after": "\(backoff)"])
             try? await Task.sleep(for: backoff * Double.random(in: 0.5...1))
@@ -46,7 +51,7 @@ struct EtcdWatch: Sendable {
 
     /// Reads lines until the stream ends. Returns why.
     private func follow(
-        _ body: HTTPClientResponse.Body, _ hint: @Sendable () -> Void, created: () -> Void
+        _ body: HTTPClientResponse.Body, _ hint: @Sendable () -> Void, created: @Sendable () -> Void
     ) async throws -> String {
         var buffer = ByteBuffer()
         var tooLong = false

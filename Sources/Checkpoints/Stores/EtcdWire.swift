@@ -143,7 +143,8 @@ enum EtcdWire {
                 return
             }
             let container = try decoder.container(keyedBy: CodingKeys.self)
-            code = try container.decodeIfPresent(Int.self, forKey: .code)
+            code =
+                try container.decodeIfPresent(Int.self, forKey: .code)
                 ?? container.decodeIfPresent(Int.self, forKey: .grpc_code)
             if let message = try container.decodeIfPresent(String.self, forKey: .message) {
                 self.message = message

@@ -80,7 +80,8 @@ public final class InMemoryStore: SharedStore {
         try await admit(.commit, transaction)
         let outcome = apply(transaction)
         if faults.withLock({ $0.takeAmbiguousAnswer() }) {
-            throw StoreError(.ambiguous, store: name, message: "the answer was lost after the transaction was applied (injected)")
+            throw StoreError(
+                .ambiguous, store: name, message: "the answer was lost after the transaction was applied (injected)")
         }
         return outcome
     }

@@ -28,7 +28,9 @@ extension InMemoryStore {
         }
 
         mutating func takeFailure(_ operation: Operation) -> StoreError? {
-            guard let index = failures.firstIndex(where: { $0.operations.contains(operation) && $0.left > 0 }) else { return nil }
+            guard let index = failures.firstIndex(where: { $0.operations.contains(operation) && $0.left > 0 }) else {
+                return nil
+            }
             failures[index].left -= 1
             return failures[index].error
         }

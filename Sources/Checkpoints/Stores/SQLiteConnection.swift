@@ -45,7 +45,8 @@ final class SQLiteConnection: Sendable {
 
     // MARK: Opening
 
-    static func open(path: String, requestTimeout: Duration, openTimeout: Duration) async throws(StoreError) -> SQLiteConnection {
+    static func open(path: String, requestTimeout: Duration, openTimeout: Duration) async throws(StoreError) -> SQLiteConnection
+    {
         let result: Result<SQLiteConnection, StoreError> = await withCheckedContinuation { continuation in
             DispatchQueue.global().async {
                 continuation.resume(
@@ -119,7 +120,8 @@ final class SQLiteConnection: Sendable {
         guard version <= SQLiteTables.schemaVersion else {
             throw StoreError(
                 .corrupt, store: path,
-                message: "written by a newer Switchback (format \(version), this one reads \(SQLiteTables.schemaVersion)); upgrade this one")
+                message: "written by a newer Switchback (format \(version), this one reads "
+                    + "\(SQLiteTables.schemaVersion)); upgrade this one")
         }
         guard version == SQLiteTables.schemaVersion else {
             throw StoreError(.corrupt, store: path, message: "unknown format \(version); restore the file")
@@ -190,7 +192,8 @@ final class SQLiteConnection: Sendable {
         // SQLite would go on writing into a file that has lost its name, beside processes that made a new one.
         guard let inode, Inode(path: path) == inode else {
             throw StoreError(
-                .corrupt, store: path, message: "the file was moved, deleted or replaced while in use; restart after putting it back")
+                .corrupt, store: path,
+                message: "the file was moved, deleted or replaced while in use; put it back, then restart")
         }
     }
 
@@ -273,7 +276,8 @@ private final class BoundedCall<Value: Sendable>: Sendable {
             defer { stage = .answered }
             switch stage {
             case .waiting(let continuation):
-                return (continuation, StoreError(.unavailable, store: path, message: "not its turn within \(timeout); the disk is slow"))
+                let message = "not its turn within \(timeout); the disk is slow"
+                return (continuation, StoreError(.unavailable, store: path, message: message))
             case .running(let continuation):
                 let kind: StoreError.Kind = access == .write ? .ambiguous : .unavailable
                 return (continuation, StoreError(kind, store: path, message: "no answer of the disk within \(timeout)"))

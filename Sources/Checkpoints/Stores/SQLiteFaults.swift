@@ -9,7 +9,8 @@ enum SQLiteFaults {
     static func storeError(_ error: any Error, path: String, access: Access, trust: FileTrust) -> StoreError {
         if let error = error as? StoreError { return error }
         if let damaged = error as? SQLiteTables.Damaged {
-            return StoreError(.corrupt, store: path, message: "\(damaged.what) in the file; restore it, or move it away to start anew")
+            return StoreError(
+                .corrupt, store: path, message: "\(damaged.what) in the file; restore it, or move it away to start anew")
         }
         guard let error = error as? DatabaseError else {
             return StoreError(access == .write ? .ambiguous : .unavailable, store: path, message: "\(error)")
@@ -29,7 +30,8 @@ enum SQLiteFaults {
                 message: "can't be opened; does its directory exist, and may this user write there? \(detail)")
         case .SQLITE_CORRUPT, .SQLITE_NOTADB:
             return StoreError(
-                .corrupt, store: path, message: "damaged or no SQLite file; restore it, or move it away to start anew; \(detail)")
+                .corrupt, store: path,
+                message: "damaged or no SQLite file; restore it, or move it away to start anew; \(detail)")
         case .SQLITE_IOERR:
             return ioError(error, detail: detail, path: path, access: access, trust: trust)
         default:

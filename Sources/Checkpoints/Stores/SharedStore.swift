@@ -72,8 +72,11 @@ public struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible 
 
     public func hash(into hasher: inout Hasher) {
         for segment in segments {
-            hasher.combine(segment.utf8.count)
-            for byte in segment.utf8 { hasher.combine(byte) }
+            var segment = segment
+            segment.withUTF8 { bytes in
+                hasher.combine(bytes.count)
+                hasher.combine(bytes: UnsafeRawBufferPointer(bytes))
+            }
         }
     }
 

@@ -49,7 +49,9 @@ public enum StoreConfiguration: Sendable, Hashable {
             guard pair.count == 2, let value = String(pair[1]).removingPercentEncoding else {
                 throw wrong(text, "\(pair[0]) needs a value: \(pair[0])=…")
             }
-            guard options.updateValue(value, forKey: String(pair[0])) == nil else { throw wrong(text, "\(pair[0]) is given twice") }
+            guard options.updateValue(value, forKey: String(pair[0])) == nil else {
+                throw wrong(text, "\(pair[0]) is given twice")
+            }
         }
         try apply(&options, to: &configuration, in: text)
         try configuration.check()
@@ -63,10 +65,14 @@ public enum StoreConfiguration: Sendable, Hashable {
         var host = part
         var port: Substring?
         if part.hasPrefix("[") {
-            guard let bracket = part.firstIndex(of: "]") else { throw wrong(text, "\(part) lacks a ]; [::1]:2379 would be right") }
+            guard let bracket = part.firstIndex(of: "]") else {
+                throw wrong(text, "\(part) lacks a ]; [::1]:2379 would be right")
+            }
             host = String(part[part.index(after: part.startIndex)..<bracket])
             let after = part[part.index(after: bracket)...]
-            guard after.isEmpty || after.hasPrefix(":") else { throw wrong(text, "\(part) is no endpoint; [::1]:2379 would be right") }
+            guard after.isEmpty || after.hasPrefix(":") else {
+                throw wrong(text, "\(part) is no endpoint; [::1]:2379 would be right")
+            }
             port = after.isEmpty ? nil : after.dropFirst()
         } else if let colon = part.lastIndex(of: ":") {
             host = String(part[..<colon])

@@ -14,7 +14,8 @@ extension StoreTransaction {
         }
         for key in keys { try key.check(store: store) }
         for (key, revision) in expected where revision < 0 {
-            throw StoreError(.refused, store: store, message: "revision \(revision) expected of \(key): 0 or more would be right")
+            throw StoreError(
+                .refused, store: store, message: "revision \(revision) expected of \(key): 0 or more would be right")
         }
     }
 }
