@@ -18,6 +18,7 @@ public final class LocalKafkaCluster: Sendable {
     let logger: Logger
     let topics: TopicCatalog
     let data: DataDirectory
+    let groups: GroupService
     private let group: MultiThreadedEventLoopGroup
 
     private struct BrokerState {
@@ -58,8 +59,13 @@ public final class LocalKafkaCluster: Sendable {
             options: PartitionLog.Options(
                 segmentBytes: max(1, configuration.segmentBytes), syncsEveryAppend: configuration.syncsEveryAppend,
                 logger: configuration.logger))
+        var groupLimits = GroupLimits()
+        groupLimits.initialRebalanceDelay = configuration.groupInitialRebalanceDelay
+        self.groups = try GroupService(
+            directory: configuration.dataDirectory, limits: groupLimits, logger: configuration.logger)
         self.group = MultiThreadedEventLoopGroup(numberOfThreads: max(1, configuration.eventLoopThreads))
         self.brokers = Mutex(configuration.brokers.map { BrokerState(address: $0) })
+        groups.start(on: group.next())
     }
 
     /// The id that clients see in Metadata. It stays the same for the life of the data directory.
@@ -127,6 +133,7 @@ public final class LocalKafkaCluster: Sendable {
     /// Stops every broker and closes the data directory. The cluster can't be used after that.
     public func stop() async {
         for index in configuration.brokers.indices { try? await stopBroker(Int32(index + 1)) }
+        groups.stop()
         topics.closeAll()
         data.release()
         try? await group.shutdownGracefully()

@@ -2,7 +2,7 @@
 enum APITable {
     static let all: [Int16: APIHandler] = {
         var table: [Int16: APIHandler] = [:]
-        for handler in logHandlers { table[handler.key.rawValue] = handler }
+        for handler in logHandlers + GroupHandlers.all { table[handler.key.rawValue] = handler }
         return table
     }()
 
