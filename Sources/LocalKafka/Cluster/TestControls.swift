@@ -55,6 +55,11 @@ extension LocalKafkaCluster {
         }
     }
 
+    /// How many fetches wait for records of this partition.
+    public func waitingFetches(_ topic: String, _ partition: Int32) throws -> Int {
+        try log(topic, partition).state.withLock { $0.waiters.count }
+    }
+
     func log(_ topic: String, _ partition: Int32) throws -> PartitionLog {
         guard let log = topics.partition(topic, partition) else {
             throw LocalKafkaError.unknownPartition(topic: topic, partition: partition)

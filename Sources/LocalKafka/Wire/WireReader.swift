@@ -12,6 +12,8 @@ public struct WireReader: Sendable {
         self.flexible = flexible
     }
 
+    public init(bytes: [UInt8], flexible: Bool = false) { self.init(ByteBuffer(bytes: bytes), flexible: flexible) }
+
     /// Bytes not read yet.
     public var remaining: Int { buffer.readableBytes }
 

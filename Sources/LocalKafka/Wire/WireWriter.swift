@@ -16,6 +16,9 @@ public struct WireWriter: Sendable {
         self.flexible = flexible
     }
 
+    /// What was written since the last file range, as an array.
+    public var bytes: [UInt8] { Array(buffer.readableBytesView) }
+
     /// Bytes written so far, file ranges included.
     public var count: Int { finishedBytes + buffer.readableBytes }
 

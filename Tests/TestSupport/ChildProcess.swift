@@ -1,0 +1,60 @@
+import Foundation
+import Synchronization
+
+/// Another program, run by a test.
+public enum ChildProcess {
+    public struct Output: Sendable {
+        public var status: Int32
+        public var output: String
+        public var errors: String
+    }
+
+    /// Runs `executable` with `input` on its standard input until it ends. Kills it and throws `TestTimeout` after
+    /// `deadline`.
+    public static func run(
+        _ executable: String, _ arguments: [String], input: String = "", deadline: Duration = .seconds(20)
+    ) async throws -> Output {
+        let directory = try TemporaryDirectory()
+        let (inputFile, outputFile, errorFile) = (directory.file("in"), directory.file("out"), directory.file("err"))
+        try Data(input.utf8).write(to: inputFile)
+        for file in [outputFile, errorFile] { try Data().write(to: file) }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: executable)
+        process.arguments = arguments
+        process.standardInput = try FileHandle(forReadingFrom: inputFile)
+        process.standardOutput = try FileHandle(forWritingTo: outputFile)
+        process.standardError = try FileHandle(forWritingTo: errorFile)
+        let ended = Mutex(false)
+        process.terminationHandler = { _ in ended.withLock { $0 = true } }
+        try process.run()
+        do {
+            try await eventually("\(executable) \(arguments.joined(separator: " ")) ends", timeout: deadline) {
+                ended.withLock { $0 }
+            }
+        } catch {
+            kill(process.processIdentifier, SIGKILL)
+            let said = (try? String(contentsOf: errorFile, encoding: .utf8)) ?? ""
+            throw TestTimeout("\(error): \(said.suffix(2000))")
+        }
+        return Output(
+            status: process.terminationStatus, output: String(decoding: try Data(contentsOf: outputFile), as: UTF8.self),
+            errors: String(decoding: try Data(contentsOf: errorFile), as: UTF8.self))
+    }
+}
+
+/// A TCP port on 127.0.0.1 that nothing listens on at the moment.
+public func freePort() throws -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let result = withUnsafeMutablePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+            bind(descriptor, pointer, length) == 0 ? getsockname(descriptor, pointer, &length) : -1
+        }
+    }
+    guard result == 0 else { throw TestTimeout("no free port: errno \(errno)") }
+    return Int(UInt16(bigEndian: address.sin_port))
+}
