@@ -34,7 +34,7 @@ struct EventTemplate: Sendable {
         var value = value
         if let fresh {
             value = value.replacing(["meta", "id"], with: .string(fresh.id))
-            value = value.replacing(["meta", "dt"], with: .string(fresh.time.formatted(.iso8601.time(includingFractionalSeconds: true))))
+            value = value.replacing(["meta", "dt"], with: .string(fresh.time.formatted(Self.precise)))
         }
         func field(_ path: String) -> JSONValue? { path.split(separator: ".").reduce(Optional(value)) { $0?[String($1)] } }
         let key: [UInt8]? = keyField.flatMap(field).map { $0.string.map { Array($0.utf8) } ?? $0.jsonBytes }
@@ -46,6 +46,8 @@ struct EventTemplate: Sendable {
         return (OriginProducer.Event(key: key, value: value.jsonBytes, timestamp: timestamp), value["meta"]?["id"]?.string)
     }
 
+    private static let precise = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+
     struct Fresh {
         let id: String
         let time: Date
@@ -56,7 +58,7 @@ struct EventTemplate: Sendable {
         switch value {
         case .integer(let number): MillisecondTimestamp(number.magnitude < 100_000_000_000 ? number &* 1000 : number)
         case .string(let text):
-            ((try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: .iso8601.time(includingFractionalSeconds: true))))
+            ((try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: precise)))
                 .flatMap { MillisecondTimestamp(Int64(($0.timeIntervalSince1970 * 1000).rounded())) }
         default: nil
         }

@@ -88,12 +88,12 @@ struct ProduceCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let templates = try EventTemplate.load(file)
         let target = try target()
         let producer = try KafkaProducer(target.client)
         let origin = OriginProducer(datacenter: target.datacenter, known: target.known, producer: producer)
         let topic: OriginTopic
         do { topic = try origin.topic(stream) } catch { throw Failure("--stream \(error)", code: 2) }
+        let templates = try EventTemplate.load(file)
         if let partitions { try await makeTopic(topic, partitions, target.client) }
         let ids = try idsTo.map(IDFile.init)
         let sent = try await send(templates, to: origin, ids: ids)

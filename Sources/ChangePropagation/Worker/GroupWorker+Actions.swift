@@ -70,6 +70,10 @@ extension GroupWorker {
     ) {
         let event: JSONValue
         switch parsed {
+        case .success(.null) where record.valueSize == nil:
+            // A tombstone is no event: there is nothing in it that a rule could want.
+            counts.skipped += 1
+            return partitions[partition]?.finishSkipped(ticket) ?? ()
         case .success(let value): event = value
         case .failure(let error):
             // No rule can want what can't be read. Counted and logged; it moves the prefix (trap 3).
@@ -121,7 +125,6 @@ extension GroupWorker {
     /// Starts what may start: slots free, lease good, order kept.
     func pump() {
         guard !isStopping else { return }
-        let order = partitions.keys.sorted()
         guard !order.isEmpty else { return }
         var idle = 0
         while runningActions < slots, idle < order.count {
@@ -136,13 +139,6 @@ extension GroupWorker {
             idle = 0
             start(job, origin: origin)
         }
-        for partition in order { noteCaughtUp(partition) }
-    }
-
-    private func noteCaughtUp(_ partition: TopicPartition) {
-        guard let work = partitions[partition], work.isActing, work.isAllDone, !work.isPaused else { return }
-        guard let log = work.planner?.log, work.nextOffset >= log.highWatermark else { return }
-        partitions[partition]?.caughtUpAt = clock.wall()
     }
 
     private func start(_ job: Job, origin: Datacenter) {

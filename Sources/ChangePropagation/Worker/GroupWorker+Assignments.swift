@@ -117,8 +117,11 @@ extension GroupWorker {
         let staysHere = before?.owner == here && assignment.owner == here && before?.epoch == assignment.epoch - 1
         for (partition, work) in partitions where work.origin == origin && work.stage != .standby && work.stage != .revoking {
             // A cancelled drain: nobody else had it in between, so the work in progress is still true.
-            if staysHere, partitions[partition]?.undrain() == true { continue }
-            partitions[partition]?.drop(to: .standby)
+            if staysHere, partitions[partition]?.undrain() == true {
+                restart(partition, .read(from: work.nextOffset), gap: nil)
+            } else {
+                partitions[partition]?.drop(to: .standby)
+            }
         }
     }
 
@@ -126,10 +129,13 @@ extension GroupWorker {
         for (partition, work) in partitions where work.origin == origin {
             switch work.stage {
             case .reading where work.isActing: partitions[partition]?.drain()
-            case .standby, .planning, .reading:
+            case .halted where work.tracker != nil:
+                // What is done before the record that stopped it is sealed; the other side meets that record next.
+                partitions[partition]?.drain()
+            case .standby, .planning, .reading, .halted:
                 // Never began to act in this epoch: what is stored is still true, and is sealed as it stands.
                 partitions[partition]?.drop(to: .draining)
-            case .draining, .sealed, .halted, .revoking: break
+            case .draining, .sealed, .revoking: break
             }
         }
     }

@@ -9,7 +9,20 @@ extension GroupWorker {
     func checkpointLoop() async {
         while !Task.isCancelled {
             do { try await Task.sleep(for: setup.checkpoints.interval) } catch { return }
+            await noteCaughtUp()
             await writeCheckpoints(of: Set(partitions.keys))
+        }
+    }
+
+    /// "Caught up" is said only of what the broker itself says ends there, as of before it was asked.
+    private func noteCaughtUp() async {
+        let idle = partitions.filter { $0.value.isActing && $0.value.isAllDone && !$0.value.isPaused }.map(\.key)
+        guard !idle.isEmpty, let asked = Optional(clock.wall()),
+            let ends = try? await consumer.watermarks(idle, timeout: .seconds(1))
+        else { return }
+        for (partition, result) in ends {
+            guard let high = try? result.get().high, let work = partitions[partition], work.isActing, work.isAllDone else { continue }
+            if work.nextOffset >= high.offset { partitions[partition]?.caughtUpAt = asked }
         }
     }
 

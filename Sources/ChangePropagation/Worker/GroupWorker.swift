@@ -44,6 +44,8 @@ public actor GroupWorker {
     var nextTask: UInt64 = 0
     /// Where the search for the next job begins, so that every partition gets its turn.
     var turn = 0
+    /// The partitions in a fixed order, for that search.
+    var order: [TopicPartition] = []
     var isStopping = false
     var counts = WorkerCounts()
     var assignmentHint: AsyncStream<Void>.Continuation?
@@ -112,7 +114,8 @@ public actor GroupWorker {
             await adjustPauses()
             pump()
         }
-        await shutDown()
+        // On its own task: a cancelled one could not wait for anything any more.
+        await Task { await self.shutDown() }.value
     }
 
     private func handle(_ event: ConsumerEvent) async throws {
@@ -138,6 +141,7 @@ public actor GroupWorker {
             guard let origin = OriginTopic(topic: partition.topic, known: setup.datacenters)?.origin else { continue }
             partitions[partition] = PartitionWork(partition: partition, origin: origin, dedupeWindow: setup.dedupeWindow)
         }
+        order = partitions.keys.sorted()
         // Everything begins paused; a partition reads from where planning finds its place.
         try await consumer.acceptAssignment([:], paused: Set(given))
         if !given.isEmpty { logger.info("Partitions were assigned", metadata: ["partitions": "\(given.sorted())"]) }
@@ -177,8 +181,8 @@ public actor GroupWorker {
     }
 
     private func forget(_ partition: TopicPartition) {
-        partitions[partition]?.drop(to: .standby)
         partitions[partition] = nil
+        order.removeAll { $0 == partition }
     }
 
     private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) {

@@ -2,6 +2,7 @@ import Checkpoints
 import DequeModule
 import Handover
 import KafkaLog
+import Synchronization
 
 /// One event that a rule wants acted on, copied out of its batch.
 struct Job: Sendable {
@@ -48,7 +49,7 @@ struct PartitionWork: Sendable {
     let origin: Datacenter
     var stage: Stage = .standby
     /// Grows whenever work in progress is dropped.
-    private(set) var generation = 0
+    private(set) var generation = Generations.next()
     var epoch: Int64 = 0
     var planner: ResumePlanner?
     private(set) var tracker: PrefixTracker?
@@ -85,8 +86,8 @@ struct PartitionWork: Sendable {
     /// Forgets all work in progress. What still runs goes on running; its results will be dropped, and nothing is planned
     /// anew before it has ended (`hasOrphans`).
     mutating func drop(to stage: Stage) {
-        generation += 1
-        orphans += running.count
+        if !running.isEmpty { orphans[generation] = running.count }
+        generation = Generations.next()
         self.stage = stage
         planner = nil
         tracker = nil
@@ -102,17 +103,17 @@ struct PartitionWork: Sendable {
     }
 
     /// Actions of dropped work that have not ended.
-    private(set) var orphans = 0
-    var hasOrphans: Bool { orphans > 0 }
+    private var orphans: [Int: Int] = [:]
+    var hasOrphans: Bool { !orphans.isEmpty }
 
     /// Begins nothing more. What waits is kept, in case the drain is cancelled.
     mutating func drain() { stage = .draining }
 
-    /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch. False: there is
-    /// nothing to go on with; plan anew.
+    /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch, once the reader
+    /// stands at `nextOffset` again (records that came while draining were dropped). False: nothing to go on with; plan anew.
     mutating func undrain() -> Bool {
         guard tracker != nil, stage == .draining || stage == .sealed || stage == .reading else { return false }
-        stage = .reading
+        stage = .planning
         mustWrite = true
         return true
     }
@@ -230,7 +231,7 @@ struct PartitionWork: Sendable {
     @discardableResult
     mutating func ended(_ job: Job, _ ending: Ending) -> Bool {
         guard job.generation == generation else {
-            orphans -= 1
+            if let left = orphans[job.generation] { orphans[job.generation] = left > 1 ? left - 1 : nil }
             return false
         }
         guard running.removeValue(forKey: job.offset) != nil else { return false }
@@ -258,10 +259,19 @@ struct PartitionWork: Sendable {
     func toWrite(force: Bool = false) -> DonePrefix? {
         guard let done = done(), force || mustWrite || done != lastWritten else { return nil }
         // An unconfirmed start has no tail yet: the stored checkpoint says more until something is finished.
-        if done.tail.isEmpty, planner?.checkpoint?.tail.isEmpty == false, planner?.resumed == nil { return nil }
+        if done.tail.isEmpty, let stored = planner?.checkpoint, !stored.tail.isEmpty, planner?.resumed == nil {
+            return mustWrite || force ? stored.done : nil
+        }
         if let ahead = storedAhead, let distance = done.position.distance(to: ahead), distance > 0 { return nil }
         return done
     }
+}
+
+/// Numbers that no other partition's work in this process has: a partition may be lost and come back while an action of its
+/// earlier work still runs. They are only compared, so a simulation does not depend on their values.
+private enum Generations {
+    private static let last = Atomic<Int>(0)
+    static func next() -> Int { last.add(1, ordering: .relaxed).newValue }
 }
 
 /// The last W identities of a partition.

@@ -34,21 +34,30 @@ public struct Worker: Sendable {
             throw StartFailure(description: "no cluster is configured for \(configuration.datacenter)")
         }
         let store = try await configuration.store.configuration().open(logger: logger)
+        let stopping = StopSwitch()
         let http = HTTPAction(
             settings: configuration.http, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
         let action = RuleAction { request, rule in await http.send(request, for: rule) }
         let result: Result<Void, any Error>
+        let main = Task { try await self.work(cluster, store: store, action: action, stopping) }
+        let listener = Task {
+            for await _ in stopSignal {
+                // Before anything runs there is nothing to drain.
+                if await !stopping.stop() { main.cancel() }
+            }
+        }
         do {
-            try await work(cluster, store: store, action: action, until: stopSignal)
+            try await main.value
             result = .success(())
-        } catch { result = .failure(error) }
+        } catch is CancellationError { result = .success(()) } catch { result = .failure(error) }
+        listener.cancel()
         await http.close()
         await store.close()
         try result.get()
     }
 
     private func work(
-        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, until stopSignal: AsyncStream<Void>
+        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ stopping: StopSwitch
     ) async throws {
         try await waitFor(store.name) { _ = try await store.get(StoreKey("assignments")) }
         var workers: [GroupWorker] = []
@@ -62,23 +71,16 @@ public struct Worker: Sendable {
                 "datacenter": "\(configuration.datacenter)", "kafka": "\(cluster.bootstrap)", "store": "\(store.name)",
                 "groups": "\(Set(configuration.rules.map(\.group)).sorted())",
             ])
+        guard await stopping.begin(workers) else { return }
         try await withThrowingTaskGroup(of: Void.self) { [workers] group in
             for worker in workers { group.addTask { try await worker.run() } }
-            group.addTask {
-                for await _ in stopSignal { break }
+            // A group that ends ends the process: a supervisor's restart is better than half a worker.
+            var failure: (any Error)?
+            while !group.isEmpty {
+                do { try await group.next() } catch { failure = failure ?? error }
                 for worker in workers { await worker.stop() }
             }
-            // A group that breaks for good ends the process: a supervisor's restart is better than half a worker.
-            var ended = 0
-            while ended < workers.count {
-                do { try await group.next() } catch {
-                    for worker in workers { await worker.stop() }
-                    throw error
-                }
-                ended += 1
-                if ended == 1 { for worker in workers { await worker.stop() } }
-            }
-            group.cancelAll()
+            if let failure { throw failure }
         }
     }
 
@@ -130,6 +132,26 @@ public struct Worker: Sendable {
         var buffer = [CChar](repeating: 0, count: 256)
         let host = gethostname(&buffer, 255) == 0 ? String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self) : "unknown"
         return "\(host)/\(getpid())/\(String(UInt32.random(in: 0...UInt32.max), radix: 36))"
+    }
+}
+
+/// Knows what has to be stopped, from the first moment on.
+private actor StopSwitch {
+    private var workers: [GroupWorker] = []
+    private var isStopped = false
+
+    /// False: it was stopped before anything began.
+    func begin(_ workers: [GroupWorker]) -> Bool {
+        guard !isStopped else { return false }
+        self.workers = workers
+        return true
+    }
+
+    /// Stops what runs; false when nothing does yet.
+    func stop() async -> Bool {
+        isStopped = true
+        for worker in workers { await worker.stop() }
+        return !workers.isEmpty
     }
 }
 

@@ -1,0 +1,144 @@
+@testable import ChangePropagation
+import Checkpoints
+import KafkaLog
+import TestSupport
+import Testing
+
+@Suite("One partition's work")
+struct PartitionWorkTests {
+    private let partition = TopicPartition(topic: "eqiad.s", partition: 0)
+    private let limits = PrefixTracker.Limits()
+
+    private func reading(dedupeWindow: Int = 16, checkpoint: Checkpoint? = nil) throws -> PartitionWork {
+        var work = PartitionWork(partition: partition, origin: try #require(Datacenter("eqiad")), dedupeWindow: dedupeWindow)
+        let log = ResumePlanner.Log(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 100)
+        var planner = ResumePlanner(checkpoint: checkpoint, log: log)
+        _ = try planner.begin(committed: nil, identity: "record")
+        work.planner = planner
+        work.stage = .reading
+        return work
+    }
+
+    private func see(_ work: inout PartitionWork, _ offset: Int64, id: UInt64? = nil) -> PrefixTracker.Ticket? {
+        let seen = work.see(
+            offset: offset, fingerprint: Fingerprint(bits: id ?? UInt64(offset) + 1000), hasIdentity: true, timestamp: nil,
+            type: .createTime, now: 0, limits: limits)
+        if case .event(let ticket) = seen { return ticket }
+        return nil
+    }
+
+    private func job(_ work: PartitionWork, _ offset: Int64, _ ticket: PrefixTracker.Ticket, lane: UInt64? = nil) -> Job {
+        Job(
+            partition: partition, generation: work.generation, ticket: ticket, offset: offset, timestamp: nil,
+            fingerprint: Fingerprint(bits: 1), actions: [], lane: lane, size: 100)
+    }
+
+    private func enqueue(_ work: inout PartitionWork, _ offset: Int64, lane: UInt64? = nil) throws {
+        let ticket = see(&work, offset)
+        work.enqueue(job(work, offset, try #require(ticket), lane: lane))
+    }
+
+    @Test("Jobs of one lane start one after the other, in log order; others pass them")
+    func lanes() throws {
+        var work = try reading()
+        for (offset, lane) in [(0, 7), (1, 7), (2, 8), (3, 7)] as [(Int64, UInt64)] { try enqueue(&work, offset, lane: lane) }
+        let first = work.takeJob(), second = work.takeJob(), third = work.takeJob()
+        #expect(first?.offset == 0 && second?.offset == 2 && third == nil)
+        work.ended(try #require(first), .finished)
+        #expect(work.takeJob()?.offset == 1)
+        #expect(work.takeJob() == nil)
+    }
+
+    @Test("Results of dropped work are thrown away, and nothing is planned anew before it has ended (trap 25)")
+    func dropped() throws {
+        var work = try reading()
+        try enqueue(&work, 0)
+        let old = try #require(work.takeJob())
+        work.drop(to: .standby)
+        #expect(work.hasOrphans)
+        var planner = ResumePlanner(checkpoint: nil, log: .init(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 9))
+        _ = try planner.begin(committed: nil, identity: "record")
+        work.planner = planner
+        work.stage = .reading
+        try enqueue(&work, 0)
+        let new = try #require(work.takeJob())
+        #expect(work.ended(old, .finished) == false)
+        #expect(!work.hasOrphans)
+        #expect(work.done()?.position.offset == 0, "the old job's end must not finish the new one")
+        #expect(work.ended(new, .finished) == true)
+        #expect(work.done()?.position.offset == 1)
+    }
+
+    @Test("A partition that was lost and came back does not take an earlier job's end for its own")
+    func lostAndBack() throws {
+        var before = try reading(), after = try reading()
+        try enqueue(&before, 0)
+        try enqueue(&after, 0)
+        let old = try #require(before.takeJob())
+        _ = after.takeJob()
+        #expect(after.ended(old, .finished) == false)
+        #expect(after.done()?.position.offset == 0)
+    }
+
+    @Test("A mirror's repeats are dropped by id, and never make `beyond` name the record that they repeat")
+    func repeats() throws {
+        var work = try reading()
+        let first = try #require(see(&work, 0, id: 5))
+        #expect(see(&work, 1, id: 6) != nil)
+        #expect(see(&work, 2, id: 5) == nil)
+        #expect(work.repeats == 1)
+        #expect(work.done()?.beyond.isEmpty == true, "the first one is still running: a crash now has to repeat it")
+        work.finishSkipped(first)
+        #expect(work.done()?.position.offset == 1)
+    }
+
+    @Test("What was read and not finished is no repeat when it is read again after planning anew")
+    func readAgain() throws {
+        var work = try reading()
+        #expect(see(&work, 0, id: 5) != nil)
+        work.drop(to: .standby)
+        var planner = ResumePlanner(checkpoint: nil, log: .init(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 9))
+        _ = try planner.begin(committed: nil, identity: "record")
+        work.planner = planner
+        work.stage = .reading
+        #expect(see(&work, 0, id: 5) != nil)
+    }
+
+    @Test("An interrupted job is begun again; a failed one stops the partition and keeps what is done before it")
+    func endings() throws {
+        var work = try reading()
+        for offset in 0..<3 { try enqueue(&work, Int64(offset)) }
+        let first = try #require(work.takeJob())
+        work.ended(first, .again)
+        let again = try #require(work.takeJob())
+        #expect(again.offset == 0)
+        work.ended(again, .finished)
+        work.ended(try #require(work.takeJob()), .halt("no"))
+        #expect(work.stage == .halted("no"))
+        #expect(work.takeJob() == nil)
+        #expect(work.toWrite()?.position.offset == 1)
+    }
+
+    @Test("Paused past its limits and resumed with some distance")
+    func room() throws {
+        var work = try reading()
+        for offset in 0..<PartitionWork.waitingLimit { try enqueue(&work, Int64(offset)) }
+        #expect(work.isOverfull && !work.hasRoom)
+        while !work.hasRoom {
+            let job = try #require(work.takeJob())
+            work.ended(job, .finished)
+        }
+        #expect(work.waiting.count == PartitionWork.waitingLimit / 4)
+    }
+
+    @Test("A checkpoint of the same epoch that is further on is not written over until it is passed")
+    func storedAhead() throws {
+        var work = try reading()
+        for offset in 0..<4 { try enqueue(&work, Int64(offset)) }
+        work.storedAhead = Position(2, in: ClusterID("c"))
+        for expected in [nil, 2, 3, 4] as [Int64?] {
+            work.ended(try #require(work.takeJob()), .finished)
+            #expect(work.toWrite()?.position.offset == expected)
+        }
+    }
+}
