@@ -43,7 +43,7 @@ import Testing
         let clock = ContinuousClock()
         let start = clock.now
         let value = try event(json)
-        #expect(clock.now - start < .seconds(5))
+        #expect(clock.now - start < .seconds(30))
         #expect(value["f39999"] == 39_999 && value["f0"] == 40_000)
     }
 

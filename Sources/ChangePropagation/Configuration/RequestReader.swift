@@ -96,7 +96,9 @@ struct RequestReader {
                     entry.value.json()?.plainText.map { TextTemplate(parts: [.literal($0)]) }
                 case nil: nil
                 }
-            if entry.value.scalar == nil { entry.value.report("\"\(entry.key)\" in \"\(key)\" in \(place) must be a single value, not \(entry.value.kind)") }
+            if entry.value.scalar == nil {
+                entry.value.report("\"\(entry.key)\" in \"\(key)\" in \(place) must be a single value, not \(entry.value.kind)")
+            }
             if let value { pairs.append((name, value)) }
         }
         return pairs

@@ -40,7 +40,9 @@ private struct WorkerConfigurationReader {
 
     private var folder: URL { URL(filePath: file).deletingLastPathComponent() }
 
-    private func absolute(_ path: String) -> String { URL(filePath: path, relativeTo: folder).absoluteURL.standardizedFileURL.path(percentEncoded: false) }
+    private func absolute(_ path: String) -> String {
+        URL(filePath: path, relativeTo: folder).absoluteURL.standardizedFileURL.path(percentEncoded: false)
+    }
 
     /// nil after a report.
     func read() -> WorkerConfiguration? {
@@ -190,8 +192,11 @@ private struct WorkerConfigurationReader {
         where map.has(one) && !map.has(other) {
             map.node(one)?.report("\(map.describe(one)) needs \"\(other)\" beside it")
         }
-        if map.has("password") { map.node.report("\(map.describe("password")): passwords don't stand in this file; write it into a file of its own and give \"password_file\"") }
-        map.ignore { $0 == "password" }
+        if map.has("password") {
+            map.node.report(
+                "\(map.describe("password")): passwords don't stand in this file; write it into a file of its own and give \"password_file\"")
+            map.ignore { $0 == "password" }
+        }
         let settings = WorkerConfiguration.EtcdSettings(
             endpoints: endpoints, prefix: prefix, username: username, passwordFile: passwordFile.map(absolute),
             caFile: map.string("ca_file", "the path of a file").map(absolute), certFile: certFile.map(absolute), keyFile: keyFile.map(absolute),

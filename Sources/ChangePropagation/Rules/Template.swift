@@ -185,7 +185,8 @@ private struct TemplateParser {
             throw TemplateError(message: "in the template \"\(text)\": \(error.message)")
         }
         guard parser.isAtEnd else {
-            throw TemplateError(message: "in the template \"\(text)\": \"\(parser.rest)\" is not understood; a template is a path such as message.meta.uri")
+            throw TemplateError(
+                message: "in the template \"\(text)\": \"\(parser.rest)\" is not understood; a template is a path such as message.meta.uri")
         }
         switch root {
         case "message": break
