@@ -23,7 +23,7 @@ struct StoreEtcdTests {
         try result.get()
     }
 
-    private func proxied(_ proxy: StoreTestProxy, timeout: Duration = .seconds(2)) -> EtcdConfiguration {
+    private func proxied(_ proxy: StoreTestProxy, timeout: Duration = .seconds(10)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: [.init(host: "127.0.0.1", port: proxy.port)], requestTimeout: timeout)
     }
 
@@ -44,8 +44,8 @@ struct StoreEtcdTests {
 
     @Test func aFrozenServerTimesOut() async throws {
         try await withEtcd { server in
+            try await withStore(server.configuration()) { try await $0.put("k", "v") }
             try await withStore(server.configuration(timeout: .milliseconds(300))) { store in
-                try await store.put("k", "v")
                 server.freeze()
                 let start = ContinuousClock.now
                 #expect(await storeError { try await store.put("k", "w") }?.kind == .ambiguous)
@@ -75,7 +75,7 @@ struct StoreEtcdTests {
     @Test func aQuorumGoesOnWithoutItsLeader() async throws {
         let quick = ["--heartbeat-interval", "50", "--election-timeout", "500"]
         try await withEtcd(members: 3, arguments: quick) { server in
-            try await withStore(server.configuration()) { store in
+            try await withStore(server.configuration(timeout: .seconds(2))) { store in
                 for _ in 0..<5 { try await store.increment("n") }
                 let hints = HintCounter(store.changes(under: "w"))
                 #expect(await eventually { hints.count > 0 })
@@ -159,7 +159,7 @@ struct StoreEtcdTests {
     @Test func readsGoRoundAFrozenEndpointInTime() async throws {
         try await withEtcd { server in
             let proxy = try await StoreTestProxy.start(to: server.ports[0])
-            var configuration = proxied(proxy, timeout: .seconds(1))
+            var configuration = proxied(proxy, timeout: .seconds(2))
             configuration.endpoints += server.configuration().endpoints
             try await withStore(configuration) { store in
                 try await store.put("k", "v")

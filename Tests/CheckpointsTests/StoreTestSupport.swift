@@ -60,7 +60,7 @@ actor SharedEtcd {
 }
 
 extension EtcdServer {
-    func configuration(timeout: Duration = .seconds(2)) -> EtcdConfiguration {
+    func configuration(timeout: Duration = .seconds(10)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: ports.map { .init(host: "127.0.0.1", port: $0) }, requestTimeout: timeout)
     }
 }
