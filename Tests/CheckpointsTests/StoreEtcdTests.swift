@@ -23,7 +23,7 @@ struct StoreEtcdTests {
         try result.get()
     }
 
-    private func proxied(_ proxy: StoreTestProxy, timeout: Duration = .seconds(2)) -> EtcdConfiguration {
+    private func proxied(_ proxy: StoreTestProxy, timeout: Duration = .seconds(10)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: [.init(host: "127.0.0.1", port: proxy.port)], requestTimeout: timeout)
     }
 
@@ -44,8 +44,8 @@ struct StoreEtcdTests {
 
     @Test func aFrozenServerTimesOut() async throws {
         try await withEtcd { server in
+            try await withStore(server.configuration()) { try await $0.put("k", "v") }
             try await withStore(server.configuration(timeout: .milliseconds(300))) { store in
-                try await store.put("k", "v")
                 server.freeze()
                 let start = ContinuousClock.now
                 #expect(await storeError { try await store.put("k", "w") }?.kind == .ambiguous)
@@ -75,11 +75,11 @@ struct StoreEtcdTests {
     @Test func aQuorumGoesOnWithoutItsLeader() async throws {
         let quick = ["--heartbeat-interval", "50", "--election-timeout", "500"]
         try await withEtcd(members: 3, arguments: quick) { server in
-            try await withStore(server.configuration()) { store in
+            try await withStore(server.configuration(timeout: .seconds(2))) { store in
                 for _ in 0..<5 { try await store.increment("n") }
                 let hints = HintCounter(store.changes(under: "w"))
                 #expect(await eventually { hints.count > 0 })
-                let leader = try leader(of: server)
+                let leader = try await leader(of: server)
                 server.kill(leader)
                 let before = hints.count
                 #expect(await eventually(within: .seconds(15)) { await storeError { try await store.increment("n") } == nil })
@@ -98,10 +98,10 @@ struct StoreEtcdTests {
     }
 
     /// The index of the member that leads.
-    private func leader(of server: EtcdServer) throws -> Int {
+    private func leader(of server: EtcdServer) async throws -> Int {
         for member in server.ports.indices {
             let status = try JSONDecoder().decode(
-                MemberStatus.self, from: Data(try server.post("/v3/maintenance/status", "{}", to: member).utf8))
+                MemberStatus.self, from: Data(try await server.post("/v3/maintenance/status", "{}", to: member).utf8))
             if status.leader == status.header.member_id { return member }
         }
         throw StoreError(.unavailable, store: server.endpoints, message: "no leader")
@@ -159,7 +159,7 @@ struct StoreEtcdTests {
     @Test func readsGoRoundAFrozenEndpointInTime() async throws {
         try await withEtcd { server in
             let proxy = try await StoreTestProxy.start(to: server.ports[0])
-            var configuration = proxied(proxy, timeout: .seconds(1))
+            var configuration = proxied(proxy, timeout: .seconds(2))
             configuration.endpoints += server.configuration().endpoints
             try await withStore(configuration) { store in
                 try await store.put("k", "v")
@@ -182,7 +182,7 @@ struct StoreEtcdTests {
                     proxy.cut()
                     var revision: Int64 = 0
                     for index in 0..<5 { revision = try await writer.put("w/x", "\(index)") }
-                    try server.post("/v3/kv/compaction", #"{"revision":"\#(revision)","physical":true}"#)
+                    try await server.post("/v3/kv/compaction", #"{"revision":"\#(revision)","physical":true}"#)
                     let before = hints.count
                     proxy.set(.forward)
                     #expect(await eventually { hints.count > before }, "the missed changes need a hint")
@@ -190,7 +190,7 @@ struct StoreEtcdTests {
                     let settled = hints.count
                     revision = try await writer.put("w/x", "more")
                     #expect(await eventually { hints.count > settled })
-                    try server.post("/v3/kv/compaction", #"{"revision":"\#(revision)","physical":true}"#)
+                    try await server.post("/v3/kv/compaction", #"{"revision":"\#(revision)","physical":true}"#)
                     let compacted = hints.count
                     try await writer.put("w/x", "after")
                     #expect(await eventually { hints.count > compacted })
@@ -277,7 +277,7 @@ struct StoreEtcdTests {
             configuration.credentials = .init(user: "worker", password: "right")
             // Credentials for an etcd that asks for none do no harm.
             try await withStore(configuration) { store in try await store.put("before", "v") }
-            try enableAuthentication(of: server)
+            try await enableAuthentication(of: server)
 
             try await withStore(server.configuration()) { store in
                 let error = await storeError { _ = try await store.get("k") }
@@ -315,19 +315,19 @@ struct StoreEtcdTests {
     }
 
     /// A user `root`, and `worker` with rights on the default prefix only.
-    private func enableAuthentication(of server: EtcdServer) throws {
+    private func enableAuthentication(of server: EtcdServer) async throws {
         func base64(_ text: String) -> String { Data(text.utf8).base64EncodedString() }
-        try server.post("/v3/auth/role/add", #"{"name":"root"}"#)
-        try server.post("/v3/auth/user/add", #"{"name":"root","password":"root"}"#)
-        try server.post("/v3/auth/user/grant", #"{"user":"root","role":"root"}"#)
-        try server.post("/v3/auth/role/add", #"{"name":"worker"}"#)
-        try server.post("/v3/auth/user/add", #"{"name":"worker","password":"right"}"#)
-        try server.post("/v3/auth/user/grant", #"{"user":"worker","role":"worker"}"#)
-        try server.post(
+        try await server.post("/v3/auth/role/add", #"{"name":"root"}"#)
+        try await server.post("/v3/auth/user/add", #"{"name":"root","password":"root"}"#)
+        try await server.post("/v3/auth/user/grant", #"{"user":"root","role":"root"}"#)
+        try await server.post("/v3/auth/role/add", #"{"name":"worker"}"#)
+        try await server.post("/v3/auth/user/add", #"{"name":"worker","password":"right"}"#)
+        try await server.post("/v3/auth/user/grant", #"{"user":"worker","role":"worker"}"#)
+        try await server.post(
             "/v3/auth/role/grant",
             #"{"name":"worker","perm":{"permType":"READWRITE","key":"\#(base64("/switchback/v1/"))","range_end":"\#(base64("/switchback/v10"))"}}"#
         )
-        let answer = try server.post("/v3/auth/enable", "{}")
+        let answer = try await server.post("/v3/auth/enable", "{}")
         #expect(answer.contains("header"), "\(answer)")
     }
 
@@ -336,20 +336,20 @@ struct StoreEtcdTests {
         let directory = try storeDirectory()
         defer { try? FileManager.default.removeItem(at: directory) }
         func path(_ name: String) -> String { directory.appending(path: name).path }
-        func openssl(_ arguments: String...) throws {
-            let (status, output) = try runCommand("/usr/bin/openssl", arguments)
+        func openssl(_ arguments: String...) async throws {
+            let (status, output) = try await runCommand("/usr/bin/openssl", arguments)
             #expect(status == 0, "\(output)")
         }
-        try openssl(
+        try await openssl(
             "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
             "/CN=test CA",
             "-keyout", path("ca.key"), "-out", path("ca.pem"))
         try "subjectAltName=IP:127.0.0.1\n".write(toFile: path("san"), atomically: true, encoding: .utf8)
         for name in ["server", "client"] {
-            try openssl(
+            try await openssl(
                 "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=\(name)",
                 "-keyout", path("\(name).key"), "-out", path("\(name).csr"))
-            try openssl(
+            try await openssl(
                 "x509", "-req", "-days", "2", "-in", path("\(name).csr"), "-CA", path("ca.pem"), "-CAkey", path("ca.key"),
                 "-CAcreateserial", "-extfile", path("san"), "-out", path("\(name).pem"))
         }

@@ -60,7 +60,7 @@ actor SharedEtcd {
 }
 
 extension EtcdServer {
-    func configuration(timeout: Duration = .seconds(2)) -> EtcdConfiguration {
+    func configuration(timeout: Duration = .seconds(10)) -> EtcdConfiguration {
         EtcdConfiguration(endpoints: ports.map { .init(host: "127.0.0.1", port: $0) }, requestTimeout: timeout)
     }
 }
@@ -73,20 +73,24 @@ func storeDirectory() throws -> URL {
 
 /// Runs a command and returns its exit status and output.
 @discardableResult
-func runCommand(_ command: String, _ arguments: [String], input: String? = nil) throws -> (status: Int32, output: String) {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: command)
-    process.arguments = arguments
-    let (stdin, stdout) = (Pipe(), Pipe())
-    process.standardInput = stdin
-    process.standardOutput = stdout
-    process.standardError = stdout
-    try process.run()
-    if let input { try stdin.fileHandleForWriting.write(contentsOf: Data(input.utf8)) }
-    try stdin.fileHandleForWriting.close()
-    let output = String(decoding: stdout.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return (process.terminationStatus, output)
+func runCommand(
+    _ command: String, _ arguments: [String], input: String? = nil
+) async throws -> (status: Int32, output: String) {
+    try await offPool {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: command)
+        process.arguments = arguments
+        let (stdin, stdout) = (Pipe(), Pipe())
+        process.standardInput = stdin
+        process.standardOutput = stdout
+        process.standardError = stdout
+        try process.run()
+        if let input { try stdin.fileHandleForWriting.write(contentsOf: Data(input.utf8)) }
+        try stdin.fileHandleForWriting.close()
+        let output = String(decoding: stdout.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        return (process.terminationStatus, output)
+    }
 }
 
 /// Counts the hints of a stream, and lets tests wait for them.

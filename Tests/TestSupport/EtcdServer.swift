@@ -53,7 +53,7 @@ public final class EtcdServer: Sendable {
         while true {
             let server = try EtcdServer(members: members, arguments: arguments, tls: tls)
             do {
-                for index in server.members.indices { try server.launch(index) }
+                for index in server.members.indices { try await offPool { try server.launch(index) } }
                 for index in server.members.indices { try await server.waitUntilHealthy(index) }
                 return server
             } catch {
@@ -88,7 +88,7 @@ public final class EtcdServer: Sendable {
 
     /// Starts a killed member on the same ports and data, and waits until it is healthy.
     public func restart(_ member: Int = 0) async throws {
-        try launch(member)
+        try await offPool { try self.launch(member) }
         try await waitUntilHealthy(member)
     }
 
@@ -106,11 +106,10 @@ public final class EtcdServer: Sendable {
 
     /// POSTs JSON to a member's gateway without any client library, and returns the answer's body.
     @discardableResult
-    public func post(_ path: String, _ json: String, token: String? = nil, to member: Int = 0) throws -> String {
+    public func post(_ path: String, _ json: String, token: String? = nil, to member: Int = 0) async throws -> String {
         let authorization = token.map { "Authorization: \($0)\r\n" } ?? ""
-        return try exchange(
-            "POST \(path) HTTP/1.0\r\n\(authorization)Content-Length: \(json.utf8.count)\r\n\r\n\(json)",
-            port: members[member].clientPort)
+        let request = "POST \(path) HTTP/1.0\r\n\(authorization)Content-Length: \(json.utf8.count)\r\n\r\n\(json)"
+        return try await offPool { try self.exchange(request, port: self.members[member].clientPort) }
     }
 
     // MARK: Processes
@@ -163,7 +162,9 @@ public final class EtcdServer: Sendable {
         while ContinuousClock.now < deadline {
             if scheme == "https" {
                 if (try? connect(port: members[index].clientPort)).map({ close($0) }) != nil { return }
-            } else if let answer = try? exchange("GET /health HTTP/1.0\r\n\r\n", port: members[index].clientPort),
+            } else if let answer = try? await offPool({
+                try self.exchange("GET /health HTTP/1.0\r\n\r\n", port: self.members[index].clientPort)
+            }),
                 answer.contains("\"health\":\"true\"")
             {
                 return
@@ -233,5 +234,12 @@ public final class EtcdServer: Sendable {
         address.sin_port = UInt16(port).bigEndian
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         return address
+    }
+}
+
+/// Runs what blocks on a thread of its own, so that it holds up none of the few threads that all tasks share.
+public func offPool<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        DispatchQueue.global().async { continuation.resume(with: Result(catching: body)) }
     }
 }

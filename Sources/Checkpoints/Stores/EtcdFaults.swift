@@ -104,6 +104,7 @@ enum EtcdFaults {
         case let error as HTTPClientError where error == .remoteConnectionClosed: connectionClosed
         case let error as HTTPClientError: error.shortDescription
         case let error as IOError where error.errnoCode == ECONNREFUSED: "connection refused"
+        case let error as IOError where error.errnoCode == ECONNRESET || error.errnoCode == EPIPE: connectionClosed
         case let error as IOError: error.description
         case is CancellationError: "cancelled"
         default: String(describing: error)

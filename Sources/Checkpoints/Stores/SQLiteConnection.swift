@@ -89,7 +89,13 @@ final class SQLiteConnection: Sendable {
 
     /// Checks whose file it is before anything is written into it, and makes the tables in a new one.
     private static func prepare(_ database: Database, path: String) throws {
-        if try isNew(database, path: path) {
+        // One snapshot for all that is read: another process may be making the tables right now.
+        var new = false
+        try database.inTransaction(.deferred) {
+            new = try isNew(database, path: path)
+            return .commit
+        }
+        if new {
             try setWAL(database, path: path)
             try database.inTransaction(.immediate) {
                 if try isNew(database, path: path) { try SQLiteTables.create(in: database) }
