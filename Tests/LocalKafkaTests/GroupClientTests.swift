@@ -40,16 +40,14 @@ import Testing
             let first = try GroupClient.python(Self.pythonMember, arguments)
             let second = try GroupClient.python(Self.pythonMember, arguments)
             defer { first.kill(); second.kill() }
-            let shared = await groupEventually {
+            await expectInGroup("\(first.output) \(second.output)") {
                 cluster.assignment(ofGroup: "g")?.values.map(\.count).sorted() == [2, 2]
             }
-            #expect(shared, "\(first.output) \(second.output)")
             #expect(Set((cluster.assignment(ofGroup: "g") ?? [:]).values.joined()) == [0, 1, 2, 3])
             second.send("leave")
             #expect(await second.exit() == 0)
             #expect(second.output.last == "left", "\(second.output)")
-            let taken = await groupEventually { first.output.last == "assigned [0, 1, 2, 3]" }
-            #expect(taken, "\(first.output)")
+            await expectInGroup("\(first.output)") { first.output.last == "assigned [0, 1, 2, 3]" }
             first.send("leave")
             #expect(await first.exit() == 0)
             #expect(cluster.groups.describe("g").state == .empty)
@@ -62,12 +60,12 @@ import Testing
             let first = try GroupClient.kcat(cluster, options)
             let second = try GroupClient.kcat(cluster, options)
             defer { first.kill(); second.kill() }
-            #expect(await groupEventually { cluster.assignment(ofGroup: "g")?.count == 2 }, "\(first.output)")
+            await expectInGroup("\(first.output)") { cluster.assignment(ofGroup: "g")?.count == 2 }
             second.kill()
-            let taken = await groupEventually {
-                cluster.assignment(ofGroup: "g").map { Array($0.values) } == [[0, 1, 2, 3]]
+            await expectInGroup("\(first.output)") {
+                    let now = cluster.assignment(ofGroup: "g").map { Array($0.values) }
+                    return now == [[0, 1, 2, 3]]
             }
-            #expect(taken, "\(first.output)")
         }
     }
 
@@ -79,19 +77,18 @@ import Testing
                 "-X", "heartbeat.interval.ms=100", "-X", "auto.commit.interval.ms=100", "-G", "g", "t",
             ]
             let first = try GroupClient.kcat(cluster, options)
-            #expect(await groupEventually { cluster.assignment(ofGroup: "g")?.count == 1 }, "\(first.output)")
+            await expectInGroup("\(first.output)") { cluster.assignment(ofGroup: "g")?.count == 1 }
             let second = try GroupClient.kcat(cluster, options)
             defer { first.kill(); second.kill() }
-            let shared = await groupEventually {
+            await expectInGroup("\(String(describing: cluster.assignment(ofGroup: "g"))) \(first.output) \(second.output)") {
                 cluster.assignment(ofGroup: "g")?.values.map(\.count).sorted() == [2, 2]
             }
-            #expect(shared, "\(String(describing: cluster.assignment(ofGroup: "g"))) \(first.output) \(second.output)")
             #expect(cluster.groups.describe("g").protocolName == strategy.split(separator: ",").first.map(String.init))
             let values = (0..<200).map { "v\($0)" }
             try await produce(cluster, values)
-            let read = await groupEventually { Set(first.output + second.output).isSuperset(of: values) }
-            #expect(read)
-            #expect((first.output + second.output).filter { $0.hasPrefix("v") }.count == 200)
+            await expectInGroup { Set(first.output + second.output).isSuperset(of: values) }
+            let read = (first.output + second.output).filter { $0.hasPrefix("v") }
+            #expect(read.count == 200)
             for client in [first, second] {
                 client.terminate()
                 #expect(await client.exit() != nil, "\(client.output.suffix(3))")
@@ -134,17 +131,16 @@ import Testing
             let first = try member("a")
             let second = try member("b")
             defer { first.kill(); second.kill() }
-            #expect(await groupEventually { cluster.assignment(ofGroup: "g")?.count == 2 }, "\(first.output)")
+            await expectInGroup("\(first.output)") { cluster.assignment(ofGroup: "g")?.count == 2 }
             let generation = cluster.groups.generation("g")
             let ids = Set(cluster.groups.describe("g").members.map(\.memberID))
             second.kill()
             _ = await second.exit()
             let third = try member("b")
             defer { third.kill() }
-            let back = await groupEventually {
+            await expectInGroup("\(third.output)") {
                 Set(cluster.groups.describe("g").members.map(\.memberID)) != ids && third.output.contains { $0.contains("assigned") }
             }
-            #expect(back, "\(third.output)")
             #expect(cluster.groups.generation("g") == generation)
         }
     }
@@ -158,16 +154,15 @@ import Testing
                     "auto.commit.interval.ms=100", "-G", "g", "t",
                 ])
             defer { client.kill() }
-            #expect(await groupEventually { cluster.assignment(ofGroup: "g")?.count == 1 }, "\(client.output)")
+            await expectInGroup("\(client.output)") { cluster.assignment(ofGroup: "g")?.count == 1 }
             let old = try #require(cluster.coordinator(ofGroup: "g"))
             cluster.moveCoordinator(ofGroup: "g", to: 3 - old)
             #expect(cluster.coordinator(ofGroup: "g") == 3 - old)
             try await produce(cluster, ["a", "b"])
-            let committed = await groupEventually {
+            await expectInGroup("\(client.output) \(cluster.committedOffsets(ofGroup: "g"))") {
                 cluster.committedOffsets(ofGroup: "g")["t"]?.values.reduce(0, +) == 2
             }
-            #expect(committed, "\(client.output) \(cluster.committedOffsets(ofGroup: "g"))")
-            #expect(await groupEventually { Set(client.output) == ["a", "b"] }, "\(client.output)")
+            await expectInGroup("\(client.output)") { Set(client.output) == ["a", "b"] }
         }
     }
 }

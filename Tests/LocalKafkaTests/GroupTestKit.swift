@@ -15,6 +15,17 @@ func groupEventually(_ timeout: Duration = .seconds(20), _ condition: () async -
     return await condition()
 }
 
+/// Fails the test when `condition` does not come true in time. Not a closure inside `#expect`: Swift 6.3.1 gives a closure
+/// in a macro's argument the same symbol as another closure of the function, and one runs in the place of the other.
+func expectInGroup(
+    _ comment: @autoclosure () -> String = "", timeout: Duration = .seconds(20),
+    sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async -> Bool
+) async {
+    if await !groupEventually(timeout, condition) {
+        Issue.record(Comment(rawValue: "not in time: \(comment())"), sourceLocation: sourceLocation)
+    }
+}
+
 /// A cluster in a directory of its own.
 func withGroupCluster<Result>(
     brokers: Int = 1, partitions: Int32 = 4, _ body: (LocalKafkaCluster, URL) async throws -> Result
