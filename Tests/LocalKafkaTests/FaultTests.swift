@@ -68,6 +68,38 @@ struct FaultTests {
         }
     }
 
+    @Test(arguments: [0, 3, 20, 5000]) func aCutReplyEndsInTheMiddle(bytes: Int) async throws {
+        try await withCluster { cluster in
+            try cluster.createTopic("t")
+            try cluster.append(rawBatch: batch([1], value: [UInt8](repeating: 7, count: 100_000)), to: "t", 0)
+            cluster.faults.add(FaultRule(.cutReply(afterBytes: bytes), apiKey: .fetch, topic: "t"))
+            let client = try cluster.rawClient()
+            await #expect(throws: RawClient.Closed.self) { try await client.fetch(topic: "t", offset: 0) }
+            #expect(try await cluster.rawClient().fetch(topic: "t", offset: 0).records.count > 100_000)
+        }
+    }
+
+    @Test func aDropForeverIsABrokerThatHangs() async throws {
+        try await withCluster { cluster in
+            try cluster.createTopic("t")
+            let silence = cluster.faults.add(FaultRule(.dropReply, brokerID: 1, count: nil))
+            let client = try cluster.rawClient(timeout: 1)
+            await #expect(throws: TestTimeout.self) { try await client.listOffset(topic: "t", timestamp: -1) }
+            cluster.faults.remove(silence)
+            #expect(try await cluster.rawClient().listOffset(topic: "t", timestamp: -1).error == 0)
+        }
+    }
+
+    @Test func aSuccessorTakesOverTheLeaders() async throws {
+        try await withCluster(brokers: 2) { cluster in
+            try cluster.createTopic("t", partitions: 2)
+            try await cluster.stopBroker(2, movingLeadersTo: 1)
+            #expect(try cluster.status("t", 1).leader == 1)
+            #expect(try cluster.status("t", 1).leaderEpoch == 1)
+            #expect(try await cluster.rawClient().produce(batch([1]), topic: "t", partition: 1).error == 0)
+        }
+    }
+
     @Test func aStoppedBrokerKeepsItsPortAndData() async throws {
         try await withCluster(brokers: 2) { cluster in
             try cluster.createTopic("t", partitions: 2)

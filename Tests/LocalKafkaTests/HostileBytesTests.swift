@@ -165,6 +165,45 @@ struct HostileBytesTests {
         }
     }
 
+    /// Requests that are right but for a few bytes get further in than noise does.
+    @Test func requestsWithAFewWrongBytesDoNoHarm() async throws {
+        var random = SeededGenerator.forTest("mutated requests")
+        try await withCluster({ $0.autoCreateTopics = false }) { cluster in
+            try cluster.createTopic("t")
+            try cluster.append(rawBatch: batch([1, 2, 3]), to: "t", 0)
+            let good: [[UInt8]] = [
+                RawClient.frame(APIKey.produce.rawValue, version: 7) {
+                    RawClient.writeProduce(batch([5, 6]), topic: "t", partition: 0, version: 7, acks: 1, to: &$0)
+                },
+                RawClient.frame(APIKey.fetch.rawValue, version: 11) {
+                    RawClient.writeFetch(topic: "t", partition: 0, offset: 1, maxWait: 1, minBytes: 1, to: &$0)
+                },
+                RawClient.frame(APIKey.listOffsets.rawValue, version: 2) {
+                    $0.int32(-1); $0.int8(0); $0.int32(1); $0.string("t"); $0.int32(1); $0.int32(0); $0.int64(2)
+                },
+                RawClient.frame(APIKey.createTopics.rawValue, version: 5, flexible: true) {
+                    $0.arrayCount(1); $0.string("new"); $0.int32(1); $0.int16(1); $0.arrayCount(0); $0.arrayCount(0)
+                    $0.noTaggedFields(); $0.int32(10); $0.bool(true); $0.noTaggedFields()
+                },
+                RawClient.frame(APIKey.metadata.rawValue, version: 12, flexible: true) {
+                    $0.arrayCount(1); $0.uuid(.zero); $0.string("t"); $0.noTaggedFields(); $0.bool(true); $0.bool(false)
+                    $0.noTaggedFields()
+                },
+            ]
+            for round in 0..<300 {
+                let client = try cluster.rawClient()
+                var bytes = good.randomElement(using: &random) ?? []
+                for _ in 0..<Int.random(in: 1...4, using: &random) {
+                    let place = Int.random(in: 4..<bytes.count, using: &random)
+                    bytes[place] = [0, 1, 0x7f, 0x80, 0xff, bytes[place] ^ 1].randomElement(using: &random) ?? 0
+                }
+                try? await client.send(bytes)
+                if round % 50 == 0 { try await expectAlive(cluster) }
+            }
+            try await expectAlive(cluster)
+        }
+    }
+
     @Test func requestsInOneWriteAreAnsweredInOrder() async throws {
         try await withCluster { cluster in
             try cluster.createTopic("t")

@@ -27,7 +27,7 @@ extension LocalKafkaCluster {
         public var topicDefaults: [String: String] = [:]
         /// How long the first rebalance of an empty group waits for more members (Kafka's default is 3 s).
         public var groupInitialRebalanceDelay: Duration = .zero
-        /// Calls fdatasync after each append before it is acknowledged. Without it, acknowledged records survive the
+        /// Calls fsync after each append before it is acknowledged. Without it, acknowledged records survive the
         /// death of the process but not of the machine.
         public var syncsEveryAppend = false
         /// Where a partition's file ends and a new one begins, in bytes.
@@ -37,6 +37,20 @@ extension LocalKafkaCluster {
         public var logger = Logger(label: "local-kafka")
         /// Threads for the sockets.
         public var eventLoopThreads = 2
+
+        /// Lets this process open as many files as the system allows it: a cluster keeps every log file open, and common
+        /// limits are 1,024. For the program that runs a cluster; changes the whole process.
+        public static func raiseOpenFileLimit() {
+            var limit = rlimit()
+            #if canImport(Glibc) || canImport(Musl)
+                let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+            #else
+                let resource = RLIMIT_NOFILE
+            #endif
+            guard getrlimit(resource, &limit) == 0 else { return }
+            limit.rlim_cur = limit.rlim_max
+            _ = setrlimit(resource, &limit)
+        }
 
         public init(dataDirectory: URL, brokers: [BrokerAddress] = [BrokerAddress()]) {
             self.dataDirectory = dataDirectory

@@ -10,6 +10,8 @@ public enum FaultAction: Sendable, Hashable {
     case closeConnection
     /// Do what was asked, then answer only after this time.
     case delayReply(Duration)
+    /// Do what was asked, send this many bytes of the answer (its size counts), then close the connection.
+    case cutReply(afterBytes: Int)
 }
 
 /// A fault that requests run into; for tests.
@@ -107,6 +109,7 @@ final class RequestFaults: Sendable {
         var dropsReply = false
         var closes = false
         var delay: Duration?
+        var cut: Int?
 
         mutating func apply(_ actions: [FaultAction]) {
             for action in actions {
@@ -115,6 +118,7 @@ final class RequestFaults: Sendable {
                 case .dropReply: dropsReply = true
                 case .closeConnection: closes = true
                 case .delayReply(let time): delay = max(delay ?? .zero, time)
+                case .cutReply(let bytes): cut = max(0, bytes)
                 }
             }
         }
@@ -135,6 +139,7 @@ final class RequestFaults: Sendable {
 
     var dropsReply: Bool { state.withLock { $0.dropsReply } }
     var delay: Duration? { state.withLock { $0.delay } }
+    var cut: Int? { state.withLock { $0.cut } }
 
     func checkClose() throws {
         if state.withLock({ $0.closes }) { throw ConnectionMustClose(reason: "fault") }
@@ -145,6 +150,7 @@ final class RequestFaults: Sendable {
         if let topic { narrow.apply(control.take(apiKey: apiKey, brokerID: brokerID, topic: topic, partition: partition ?? -1)) }
         let wide = state.withLock { state in
             if narrow.dropsReply { state.dropsReply = true }
+            if let cut = narrow.cut { state.cut = cut }
             if let delay = narrow.delay { state.delay = max(state.delay ?? .zero, delay) }
             return state.error
         }

@@ -119,8 +119,9 @@ public final class LocalKafkaCluster: Sendable {
         }
     }
 
-    /// Stops a broker: its port closes and its connections end; its data and its port number stay.
-    public func stopBroker(_ id: Int32) async throws {
+    /// Stops a broker: its port closes and its connections end; its data and its port number stay. Partitions that it
+    /// leads have no leader until it is back, unless `successor` is to take them over.
+    public func stopBroker(_ id: Int32, movingLeadersTo successor: Int32? = nil) async throws {
         let index = Int(id) - 1
         let server: BrokerServer? = try brokers.withLock { brokers in
             guard brokers.indices.contains(index) else { throw LocalKafkaError.unknownBroker(id) }
@@ -128,6 +129,12 @@ public final class LocalKafkaCluster: Sendable {
             return brokers[index].server
         }
         await server?.stop()
+        guard let successor else { return }
+        for topic in topics.all {
+            for (number, log) in topic.partitions.enumerated() where log.state.withLock({ $0.leader == id }) {
+                try moveLeader(topic.name, Int32(number), to: successor)
+            }
+        }
     }
 
     /// Stops every broker and closes the data directory. The cluster can't be used after that.

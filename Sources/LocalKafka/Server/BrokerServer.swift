@@ -83,8 +83,13 @@ final class BrokerServer: Sendable {
                         let outcome = try await current.run { try await dispatcher.serve(frame, clientHost: host) }
                         // Requests that had arrived before the client closed are still carried out (Produce with
                         // acks=0 ends just so); only their answers go nowhere.
-                        guard case .reply(let parts) = outcome else { continue }
-                        await send(parts, to: channel)
+                        switch outcome {
+                        case .reply(let parts): await send(parts, to: channel)
+                        case .cutReply(let parts, let limit):
+                            await send(parts, upTo: limit, to: channel)
+                            return
+                        case .noReply: break
+                        }
                     }
                 }
             } catch {
@@ -97,14 +102,32 @@ final class BrokerServer: Sendable {
             channel.close(promise: nil)
         }
     }
-    /// Returns when everything has gone to the socket, or can't any more.
-    private static func send(_ parts: [IOData], to channel: any Channel) async {
+    /// Returns when everything (`upTo`: its first bytes) has gone to the socket, or can't any more.
+    private static func send(_ parts: [IOData], upTo limit: Int = .max, to channel: any Channel) async {
         defer {
             for case .fileRegion(let region) in parts { try? region.fileHandle.close() }
         }
-        guard let last = parts.last, channel.isActive else { return }
-        for part in parts.dropLast() { channel.write(part, promise: nil) }
+        var left = limit
+        let wanted = parts.map { part in
+            defer { left -= min(left, part.readableBytes) }
+            return part.first(left)
+        }
+        guard let last = wanted.last, channel.isActive else { return }
+        for part in wanted.dropLast() { channel.write(part, promise: nil) }
         try? await channel.writeAndFlush(last)
+    }
+}
+
+extension IOData {
+    /// At most its first `count` bytes.
+    fileprivate func first(_ count: Int) -> IOData {
+        guard count < readableBytes else { return self }
+        switch self {
+        case .byteBuffer(let buffer): return .byteBuffer(buffer.getSlice(at: buffer.readerIndex, length: count) ?? buffer)
+        case .fileRegion(let region):
+            let end = region.readerIndex + count
+            return .fileRegion(FileRegion(fileHandle: region.fileHandle, readerIndex: region.readerIndex, endIndex: end))
+        }
     }
 }
 

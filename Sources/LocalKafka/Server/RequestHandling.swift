@@ -101,6 +101,8 @@ public struct APIHandler: Sendable {
 /// What the connection does after one request.
 enum RequestOutcome: Sendable {
     case reply([IOData])
+    /// Send this many bytes of it, then close the connection.
+    case cutReply([IOData], afterBytes: Int)
     case noReply
 }
 
@@ -142,6 +144,7 @@ struct RequestDispatcher: Sendable {
             response.discard()
             return .noReply
         }
-        return .reply(response.finishFrame())
+        let frame = response.finishFrame()
+        return faults.cut.map { .cutReply(frame, afterBytes: $0) } ?? .reply(frame)
     }
 }

@@ -44,8 +44,9 @@ struct ValidBatch: Sendable {
         let checked = UnsafeRawBufferPointer(rebasing: memory[BatchHeader.checksumStart...])
         guard CRC32C.checksum(checked) == header.checksum else { return .failure(.corruptMessage) }
         guard header.compression <= 4 else { return .failure(.unsupportedCompressionType) }
-        guard header.recordCount > 0, header.lastOffsetDelta >= 0, header.recordCount <= header.lastOffsetDelta &+ 1 || header.lastOffsetDelta == .max
-        else { return .failure(.invalidRecord) }
+        guard header.recordCount > 0, header.lastOffsetDelta >= 0, header.recordCount - 1 <= header.lastOffsetDelta else {
+            return .failure(.invalidRecord)
+        }
         if header.producerID >= 0, header.producerEpoch < 0 || header.baseSequence < 0 { return .failure(.invalidRecord) }
         if case .client(let version) = origin, let code = refusal(of: header, produceVersion: version) {
             return .failure(code)

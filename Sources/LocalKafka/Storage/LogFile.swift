@@ -45,7 +45,7 @@ final class LogFile: Sendable {
     }
 
     func sync() throws {
-        guard fdatasync(descriptor) == 0 else { throw LocalKafkaError.system(path: path, operation: "fdatasync") }
+        guard fsync(descriptor) == 0 else { throw LocalKafkaError.system(path: path, operation: "fsync") }
     }
 
     func truncate(to size: Int64) throws {
@@ -79,6 +79,7 @@ final class LogFile: Sendable {
     func region(position: Int, count: Int) throws -> FileRegion {
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else { throw LocalKafkaError.system(path: path, operation: "duplicate descriptor of") }
+        // The initializer's plain name is deprecated for NIOFileSystem, whose handles can't make file regions.
         let handle = NIOFileHandle(_deprecatedTakingOwnershipOfDescriptor: copy)
         return FileRegion(fileHandle: handle, readerIndex: position, endIndex: position + count)
     }

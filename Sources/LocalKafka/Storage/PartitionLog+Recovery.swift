@@ -21,7 +21,9 @@ extension PartitionLog {
                     metadata: ["file": "\(file.path)", "bytes": "\(size - end)", "next-offset": "\(state.nextOffset)"])
                 try file.truncate(to: end)
             } else {
-                noteDamage(firstOffset: state.nextOffset, lastOffset: state.nextOffset - 1, bytes: size - end, file: file, state: &state, options: options)
+                noteDamage(
+                    firstOffset: state.nextOffset, lastOffset: state.nextOffset - 1, bytes: size - end, file: file,
+                    state: &state, options: options)
             }
         }
         state.nextOffset = max(state.nextOffset, nextOffsetFloor, state.logStart)
@@ -35,7 +37,9 @@ extension PartitionLog {
                 case .batch(let header, _):
                     note(header, bytes: header.totalBytes, in: &state)
                 case .damaged(_, let bytes, let firstOffset, let lastOffset):
-                    noteDamage(firstOffset: firstOffset, lastOffset: lastOffset, bytes: Int64(bytes), file: file, state: &state, options: options)
+                    noteDamage(
+                        firstOffset: firstOffset, lastOffset: lastOffset, bytes: Int64(bytes), file: file, state: &state,
+                        options: options)
                 }
             }
             return Int64(end)

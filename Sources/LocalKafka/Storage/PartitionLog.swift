@@ -134,9 +134,8 @@ final class PartitionLog: Sendable {
         header.leaderEpoch = state.leaderEpoch
         header.maxTimestamp = stampTime ?? batch.maxTimestamp
         if stampTime != nil { header.attributes |= BatchHeader.logAppendTimeBit }
-        if state.segments.isEmpty || state.index.endPosition - state.segments[state.segments.count - 1].startPosition >= options.segmentBytes {
-            try roll(&state, directory: directory)
-        }
+        let fileSize = state.index.endPosition - (state.segments.last?.startPosition ?? state.index.endPosition)
+        if state.segments.isEmpty || fileSize >= options.segmentBytes { try roll(&state, directory: directory) }
         let segment = state.segments[state.segments.count - 1]
         try batch.bytes.withUnsafeReadableBytes { memory in
             var head = Array(memory.prefix(BatchHeader.size))

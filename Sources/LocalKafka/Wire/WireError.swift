@@ -48,7 +48,7 @@ public enum Limits {
     public static let maxRequestBytes = 100 * 1024 * 1024
     /// Requests of one connection that may be read before the first of them was answered. Past it the broker stops
     /// reading from the socket.
-    public static let maxPipelinedRequests = 64
+    public static let maxPipelinedRequests = 16
     /// Tagged fields in one place; the protocol's own requests have fewer than ten.
     public static let maxTaggedFields = 1024
     /// Elements of one array in a request. A client that asks for more topics or partitions at once is hostile.
