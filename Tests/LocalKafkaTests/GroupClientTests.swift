@@ -11,7 +11,8 @@ import Testing
         from kafka import KafkaConsumer
         servers, group, topic = sys.argv[1:4]
         consumer = KafkaConsumer(bootstrap_servers=servers, group_id=group, auto_offset_reset="earliest",
-            enable_auto_commit=False, heartbeat_interval_ms=100, session_timeout_ms=6000)
+            enable_auto_commit=False, heartbeat_interval_ms=100, session_timeout_ms=6000,
+            api_version_auto_timeout_ms=15000)
         consumer.subscribe([topic])
         leave = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.readline(), leave.set()), daemon=True).start()

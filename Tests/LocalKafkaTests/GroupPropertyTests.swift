@@ -20,9 +20,10 @@ struct GroupSeed: RandomNumberGenerator {
     static let maxTimeoutMs: Int32 = 2_000
 
     @Test(arguments: 0..<8)
-    func nothingWaitsForEverAndGenerationsOnlyGrow(index: Int) {
+    func nothingWaitsForEverAndGenerationsOnlyGrow(index: Int) async {
         let seed = UInt64.random(in: 0 ... .max)
-        for run in 0..<60 {
+        for run in 0..<15 {
+            await Task.yield()  // the brokers of other tests share these threads
             var failures: [String] = []
             simulate(seed: seed &+ UInt64(run), &failures)
             #expect(failures.isEmpty, "seed \(seed &+ UInt64(run)): \(failures.prefix(3))")

@@ -15,8 +15,8 @@ func groupEventually(_ timeout: Duration = .seconds(20), _ condition: () async -
     return await condition()
 }
 
-/// Fails the test when `condition` does not come true in time. Not a closure inside `#expect`: Swift 6.3.1 gives a closure
-/// in a macro's argument the same symbol as another closure of the function, and one runs in the place of the other.
+/// Fails the test when `condition` does not come true in time. Not a closure inside `#expect`: in a
+/// closure, Swift 6.3.1 gives one in a macro's argument the same symbol as another one, which then runs in its place.
 func expectInGroup(
     _ comment: @autoclosure () -> String = "", timeout: Duration = .seconds(20),
     sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async -> Bool
@@ -53,7 +53,7 @@ func startGroupCluster(in directory: URL, brokers: Int = 1) async throws -> Loca
 
 /// A client in a process of its own: its output is kept line by line, and it is killed when it is let go.
 final class GroupClient: Sendable {
-    private let lines = Mutex<(whole: [String], rest: String)>(([], ""))
+    private let lines = Mutex<(whole: [String], rest: String, ended: Bool)>(([], "", false))
     private let process: Process
     private let input: FileHandle
 
@@ -71,7 +71,10 @@ final class GroupClient: Sendable {
         self.input = input.fileHandleForWriting
         output.fileHandleForReading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
-            guard !data.isEmpty else { return handle.readabilityHandler = nil }
+            guard !data.isEmpty else {
+                self?.lines.withLock { $0.ended = true }
+                return handle.readabilityHandler = nil
+            }
             self?.take(String(decoding: data, as: UTF8.self))
         }
         try process.run()
@@ -105,9 +108,10 @@ final class GroupClient: Sendable {
     func terminate() { if process.isRunning { process.terminate() } }
     func kill() { if process.isRunning { Glibc.kill(process.processIdentifier, SIGKILL) } }
 
-    /// The exit status, or nil when it still runs at the timeout.
+    /// The exit status once all output is read, or nil when it still runs at the timeout.
     func exit(within timeout: Duration = .seconds(20)) async -> Int32? {
-        await groupEventually(timeout) { !process.isRunning } ? process.terminationStatus : nil
+        let over = await groupEventually(timeout) { !process.isRunning && lines.withLock { $0.ended } }
+        return over ? process.terminationStatus : nil
     }
 }
 

@@ -245,7 +245,7 @@ import Testing
             _ = cluster.groups.commit(
                 claim, [(GroupPartition(topic: "t", partition: 0), offset), (GroupPartition(topic: "u", partition: 0), offset)],
                 refused: [:])
-            cluster.groups.topicDeleted("t")
+            try cluster.deleteTopic("t")
             #expect(cluster.committedOffsets(ofGroup: "g") == ["u": [0: 1]])
             #expect(cluster.groups.delete("g") == .none)
             #expect(cluster.committedOffsets(ofGroup: "g").isEmpty)

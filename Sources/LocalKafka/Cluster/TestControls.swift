@@ -11,7 +11,11 @@ extension LocalKafkaCluster {
             configuration: self.configuration.topicDefaults.merging(configuration) { $1 })
     }
 
-    public func deleteTopic(_ name: String) throws { try topics.delete(name) }
+    public func deleteTopic(_ name: String) throws {
+        try topics.delete(name)
+        // A new topic of the same name starts at offset 0: what groups committed of the old one would skip its records.
+        groups.topicDeleted(name)
+    }
 
     /// Raises the number of partitions to `total`.
     public func addPartitions(_ name: String, total: Int32) throws {

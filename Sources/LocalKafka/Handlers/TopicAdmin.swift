@@ -157,7 +157,7 @@ enum TopicAdminHandlers {
             guard let name else { return (name, asked.id, Failure(code: .unknownTopicID)) }
             if let code = try context.injectedError(topic: name) { return (name, asked.id, Failure(code: code)) }
             do {
-                try context.cluster.topics.delete(name)
+                try context.cluster.deleteTopic(name)
                 return (name, topic?.id ?? .zero, Failure.none)
             } catch {
                 return (name, asked.id, Failure(error))
