@@ -17,6 +17,9 @@ extension KafkaConsumer {
         guard isDone else { throw .deadlineExceeded(what: "close the consumer") }
     }
 
+    /// How long closing waits for librdkafka before it looks whether it is done.
+    private static let closeSliceMilliseconds: Int32 = 20
+
     /// false: the deadline came first. Blocks the client's thread in slices.
     private func closeOnThread(until deadline: ContinuousClock.Instant) -> Bool {
         guard let handle else { return true }
@@ -45,8 +48,8 @@ extension KafkaConsumer {
         }
         while rd_kafka_consumer_closed(handle.client) == 0 {
             if ContinuousClock.now >= deadline { return false }
-            // Serves the rebalance callback, which answers while `isClosing`; records that still come are dropped.
-            if let event = rd_kafka_queue_poll(handle.replyQueue, 20) { rd_kafka_event_destroy(event) }
+            // Through the callbacks, not as events: the rebalance callback answers while `isClosing`.
+            rd_kafka_queue_poll_callback(handle.replyQueue, Self.closeSliceMilliseconds)
         }
         return true
     }
