@@ -117,6 +117,7 @@ extension MirrorSession {
             if let first, first > expected { progress.foreign &+= first - expected }
             return (expected, isFirst)
         }
+        table.release(partition)
         guard let outcome, let first else { return }
         if first < outcome.expected {
             throw MirrorError.targetMoved(partition, expected: outcome.expected, actual: first)

@@ -8,8 +8,8 @@ extension MirrorSession {
         let committed = try await MirrorError.wrapping(.target) { () async throws(KafkaLogError) in
             try await self.targetGroup.committed(partitions, timeout: timeout)
         }
-        let targetEnds = try await ends(partitions, .target)
-        let sourceEnds = try await ends(partitions, .source)
+        let targetEnds = try await ends(partitions, .target, partial: true)
+        let sourceEnds = try await ends(partitions, .source, partial: true)
         let seen = ContinuousClock.now
         var plans: [TopicPartition: ResumePlan] = [:]
         var stored: [TopicPartition: CommittedProgress] = [:]
@@ -49,17 +49,22 @@ extension MirrorSession {
         }
     }
 
-    func ends(_ partitions: [TopicPartition], _ side: MirrorError.Side) async throws -> [TopicPartition: LogEnds] {
+    /// The ends of these logs. `partial`: leaves out what has no leader at the moment, instead of throwing.
+    private func ends(
+        _ partitions: [TopicPartition], _ side: MirrorError.Side, partial: Bool
+    ) async throws -> [TopicPartition: LogEnds] {
         let admin = side == .source ? sourceAdmin : targetAdmin
         let timeout = configuration.requestTimeout
         let marks = try await MirrorError.wrapping(side) { () async throws(KafkaLogError) in
             try await admin.watermarks(partitions, timeout: timeout)
         }
-        return try marks.mapValues {
-            do throws(KafkaLogError) {
-                let marks = try $0.get()
-                return LogEnds(low: marks.low.offset, high: marks.high.offset)
-            } catch { throw MirrorError.client(side, error) }
+        return try marks.compactMapValues { result -> LogEnds? in
+            switch result {
+            case .success(let marks): return LogEnds(low: marks.low.offset, high: marks.high.offset)
+            case .failure(let error):
+                if partial, error.isRetriable { return nil }
+                throw MirrorError.client(side, error)
+            }
         }
     }
 
@@ -111,7 +116,7 @@ extension MirrorSession {
             let copies = try await scan(target, .target, open.mapValues {
                 LogScan.Stretch(from: $0.targetNext, end: $0.targetEnd, limit: MirrorLimits.comparisonChunk)
             })
-            let ends = try await ends(Array(open.keys), .source)
+            let ends = try await ends(Array(open.keys), .source, partial: false)
             let originals = try await scan(source, .source, open.keys.reduce(into: [:]) { stretches, partition in
                 stretches[partition] = LogScan.Stretch(
                     from: open[partition]?.sourceNext ?? 0, end: ends[partition]?.high ?? 0, limit: copies[partition]?.prints.count ?? 0)
