@@ -11,6 +11,8 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 
 let package = Package(
@@ -25,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -42,7 +45,7 @@ let package = Package(
         .target(
             name: "Checkpoints",
             dependencies: [
-                "KafkaLog", "CXXHash", logging, metrics, httpClient, nioCore,
+                "KafkaLog", "CXXHash", logging, metrics, httpClient, nioCore, nioPosix, nioHTTP1, nioSSL,
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "DequeModule", package: "swift-collections"),
             ],
@@ -50,7 +53,7 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "Yams", httpClient, nioCore, logging, metrics],
+            dependencies: ["Handover", "Checkpoints", "KafkaLog", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",
@@ -85,11 +88,21 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["LocalKafka", "KafkaLog"], path: "Tests/TestSupport", swiftSettings: strict),
-        .testTarget(name: "KafkaLogTests", dependencies: ["KafkaLog", "LocalKafka", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "HandoverTests", dependencies: ["Handover", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "ChangePropagationTests", dependencies: ["ChangePropagation", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "KafkaLogTests", dependencies: ["KafkaLog", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
+            name: "CheckpointsTests",
+            dependencies: [
+                "Checkpoints", "KafkaLog", "TestSupport", logging, httpClient, nioCore, nioPosix,
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "HandoverTests", dependencies: ["Handover", "Checkpoints", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
+            name: "ChangePropagationTests",
+            dependencies: ["ChangePropagation", "Checkpoints", "Handover", "KafkaLog", "LocalKafka", "TestSupport", logging],
+            swiftSettings: strict),
+        .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["TestSupport"], swiftSettings: strict),
         .testTarget(
