@@ -57,13 +57,13 @@ import Testing
                 import sys
                 from kafka import KafkaProducer, KafkaConsumer, TopicPartition
                 brokers = sys.argv[1].split(',')
-                producer = KafkaProducer(bootstrap_servers=brokers, acks='all')
+                producer = KafkaProducer(bootstrap_servers=brokers, acks='all', api_version_auto_timeout_ms=20000)
                 times = [1000, 3000, 2000, 3000, 1500]
                 for partition in (0, 1):
                     sent = [producer.send('codfw.edit', key=b'k', value=None if t == 2000 else b'v%d' % t, partition=partition,
                                           timestamp_ms=t, headers=[('h', b'x')]) for t in times]
                     print([f.get(10).offset for f in sent])
-                consumer = KafkaConsumer(bootstrap_servers=brokers, consumer_timeout_ms=10000)
+                consumer = KafkaConsumer(bootstrap_servers=brokers, consumer_timeout_ms=20000, api_version_auto_timeout_ms=20000)
                 parts = [TopicPartition('codfw.edit', p) for p in (0, 1)]
                 consumer.assign(parts)
                 for t in (0, 1001, 3001):
