@@ -1,1 +1,94 @@
 #include "CBaseline.h"
+
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static double monotonic_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+double cbaseline_cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static rd_kafka_t *make_consumer(const char *const *names, const char *const *values, size_t settings,
+                                 char *error, size_t error_size) {
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    for (size_t i = 0; i < settings; i++) {
+        if (rd_kafka_conf_set(conf, names[i], values[i], error, error_size) != RD_KAFKA_CONF_OK) {
+            rd_kafka_conf_destroy(conf);
+            return NULL;
+        }
+    }
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, error_size);
+    if (!client)
+        rd_kafka_conf_destroy(conf);
+    else
+        rd_kafka_poll_set_consumer(client);
+    return client;
+}
+
+static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, cbaseline_result *result,
+                    char *error, size_t error_size) {
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
+    rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
+    int64_t count = 0, bytes = 0;
+    int failed = 0;
+    double give_up = monotonic_seconds() + 120;
+    while (count < records && !failed) {
+        ssize_t got = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, batch);
+        if (got <= 0 && monotonic_seconds() > give_up) {
+            snprintf(error, error_size, "only %lld records came", (long long)count);
+            failed = 1;
+        }
+        for (ssize_t i = 0; i < got; i++) {
+            if (messages[i]->err) {
+                snprintf(error, error_size, "%s", rd_kafka_message_errstr(messages[i]));
+                failed = 1;
+            } else {
+                count++;
+                bytes += (int64_t)messages[i]->len;
+            }
+            rd_kafka_message_destroy(messages[i]);
+        }
+    }
+    free(messages);
+    rd_kafka_queue_destroy(queue);
+    result->records = count;
+    result->value_bytes = bytes;
+    return failed ? -1 : 0;
+}
+
+int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
+                      const char *const *names, const char *const *values, size_t settings,
+                      cbaseline_result *result, char *error, size_t error_size) {
+    rd_kafka_t *client = make_consumer(names, values, settings, error, error_size);
+    if (!client)
+        return -1;
+    char *cluster = rd_kafka_clusterid(client, 10000); // connected before the time runs
+    if (cluster)
+        rd_kafka_mem_free(client, cluster);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
+    for (int32_t i = 0; i < partitions; i++)
+        rd_kafka_topic_partition_list_add(list, topic, i)->offset = 0;
+    double cpu = cbaseline_cpu_seconds(), start = monotonic_seconds();
+    int outcome = rd_kafka_assign(client, list) ? -1 : 0;
+    if (outcome)
+        snprintf(error, error_size, "assign failed");
+    else
+        outcome = read_all(client, records, batch, timeout_ms, result, error, error_size);
+    result->seconds = monotonic_seconds() - start;
+    result->cpu_seconds = cbaseline_cpu_seconds() - cpu;
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_consumer_close(client);
+    rd_kafka_destroy(client);
+    return outcome;
+}

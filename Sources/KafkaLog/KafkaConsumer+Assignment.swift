@@ -43,6 +43,7 @@ extension KafkaConsumer {
             try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "accept assignment")
             partitions.removeAll()
         }
+        isCooperative = rebalance.isCooperative
         pendingRebalance = nil
         for partition in rebalance.partitions {
             partitions.add(partition, next: wanted[partition]?.offset, isPaused: paused.contains(partition))
@@ -78,6 +79,7 @@ extension KafkaConsumer {
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
+        isCooperative = false
         partitions.removeAll()
         for (partition, position) in positions {
             partitions.add(partition, next: position.offset, isPaused: paused.contains(partition))
@@ -152,6 +154,14 @@ extension KafkaConsumer {
         for (partition, offset) in offsets { list.add(partition, offset: offset) }
         let milliseconds = Swift.max(1, timeout.timeoutMilliseconds)
         try KafkaLogError.check(consuming: rd_kafka_seek_partitions(handle.client, list.list, milliseconds), "seek")
+        var stopped: [TopicPartition: Int64] = [:]
+        for index in 0..<list.count where list.list.pointee.elems[index].err == RD_KAFKA_RESP_ERR__STATE {
+            list.list.pointee.elems[index].err = RD_KAFKA_RESP_ERR_NO_ERROR
+            let element = list.list.pointee.elems[index]
+            guard let topic = element.topic else { continue }
+            let partition = TopicPartition(topic: String(cString: topic), partition: element.partition)
+            stopped[partition] = offsets[partition]
+        }
         list.forEach { element in
             guard element.error == RD_KAFKA_RESP_ERR_NO_ERROR, let offset = offsets[element.partition] else { return }
             partitions.update(element.partition) {
@@ -159,6 +169,24 @@ extension KafkaConsumer {
                 $0.needsSeek = false
             }
         }
+        try restart(stopped, handle)
+        try list.checkPartitions("seek")
+    }
+
+    /// librdkafka can't seek a partition that it has stopped, after an offset out of range or when it has just been assigned:
+    /// assigning it anew starts it. The others go on where their records ended.
+    private func restart(_ stopped: [TopicPartition: Int64], _ handle: ClientHandle) throws(KafkaLogError) {
+        guard !stopped.isEmpty else { return }
+        let again = isCooperative ? partitions.entries.filter { stopped[$0.partition] != nil } : partitions.entries
+        let list = PartitionList(capacity: again.count)
+        for entry in again { list.add(entry.partition, offset: entry.next ?? 0) }
+        if isCooperative {
+            try KafkaLogError.check(consuming: rd_kafka_incremental_unassign(handle.client, list.list), "seek")
+            try KafkaLogError.check(consuming: rd_kafka_incremental_assign(handle.client, list.list), "seek")
+        } else {
+            try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "seek")
+        }
+        try pauseInLibrary(again.filter(\.isPaused).map(\.partition), handle)
         try list.checkPartitions("seek")
     }
 }

@@ -20,6 +20,8 @@ extension KafkaConsumer {
     /// How long closing waits for librdkafka before it looks whether it is done.
     private static let closeSliceMilliseconds: Int32 = 20
 
+    private static let closeBatchLimit = 1000
+
     /// false: the deadline came first. Blocks the client's thread in slices.
     private func closeOnThread(until deadline: ContinuousClock.Instant) -> Bool {
         guard let handle else { return true }
@@ -46,10 +48,15 @@ extension KafkaConsumer {
             rd_kafka_error_destroy(error)
             return true  // a client with a fatal error is no member of its group any more
         }
+        let messages = handle.pool.take(Self.closeBatchLimit)
+        defer { handle.pool.giveBack(messages, capacity: Self.closeBatchLimit) }
         while rd_kafka_consumer_closed(handle.client) == 0 {
             if ContinuousClock.now >= deadline { return false }
-            // Through the callbacks, not as events: the rebalance callback answers while `isClosing`.
-            rd_kafka_queue_poll_callback(handle.replyQueue, Self.closeSliceMilliseconds)
+            // The rebalance callback runs in here and answers while `isClosing`; records that still come are dropped.
+            // (rd_kafka_queue_poll_callback would abort the process at a record that has no callback.)
+            let count = rd_kafka_consume_batch_queue(
+                handle.replyQueue, Self.closeSliceMilliseconds, messages, Self.closeBatchLimit)
+            for index in 0..<Swift.max(0, count) { rd_kafka_message_destroy(messages[index]) }
         }
         return true
     }

@@ -5,11 +5,13 @@ import Logging
 public enum ConsumerEvent: Sendable {
     /// Records. Never empty.
     case batch(RecordBatch)
-    /// The group gave these partitions: find their positions, then call `acceptAssignment`. Nothing of them is fetched until
-    /// then. May be empty.
+    /// The group gave these partitions (perhaps none): call `acceptAssignment`. Until then librdkafka fetches nothing for the
+    /// whole group's assignment. Where finding the positions takes long, accept them as paused at once, then `seek` and
+    /// `resume` each when its position is known.
     case assigned([TopicPartition])
     /// The group takes these back, when the owner is ready: finish or drop what is in flight, checkpoint, commit, then
-    /// call `completeRevocation`. No record of them comes after this; other partitions keep flowing.
+    /// call `completeRevocation`. No record of them comes after this, and no other member gets them before the answer. librdkafka
+    /// (2.0.2 and later) fetches nothing for the partitions that stay either until then, so don't take longer than needed.
     case revoking([TopicPartition])
     /// These were lost (session timed out, fenced): others may have them already. Drop what is in flight, write nothing, call
     /// `completeRevocation`.
@@ -33,6 +35,8 @@ public actor KafkaConsumer {
     var handle: ClientHandle?
     var cluster: ClusterID?
     var partitions = PartitionTable()
+    /// Whether the assignment came by the cooperative protocol, and so is changed piece by piece.
+    var isCooperative = false
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
     /// For tests: whether a reader is suspended.
@@ -46,19 +50,20 @@ public actor KafkaConsumer {
     /// While nothing comes, librdkafka is called this often, so that it knows that its owner lives (`max.poll.interval.ms`).
     static let idlePollInterval: Duration = .seconds(5)
 
+    /// What this librdkafka needs so that a full local queue doesn't put its broker thread to sleep for a second: the setting for it
+    /// from 2.2 on; before, frequent small requests wake the thread.
+    public static let speedDefaults: [String: String] =
+        ClientSettings().setIfKnown("fetch.queue.backoff.ms", "10")
+        ? ["fetch.queue.backoff.ms": "10"] : ["topic.metadata.refresh.interval.ms": "30"]
+
     /// Makes the client. Does not wait for a broker. Throws `invalidSetting`, `reservedSetting`, or `failed` when librdkafka
     /// refuses the settings together.
     public init(_ configuration: KafkaConsumerConfiguration) throws(KafkaLogError) {
         let client = configuration.client
         let settings = ClientSettings()
-        // Where librdkafka doesn't know the first (before 2.2) a full queue puts its broker thread to sleep for a second;
-        // frequent small requests wake it.
-        if !settings.setIfKnown("fetch.queue.backoff.ms", "10") {
-            try settings.set("topic.metadata.refresh.interval.ms", "30")
-        }
         try settings.apply(
             client,
-            defaults: KafkaClientConfiguration.reserved.merging(
+            defaults: KafkaClientConfiguration.reserved.merging(Self.speedDefaults, uniquingKeysWith: { $1 }).merging(
                 ["partition.assignment.strategy": configuration.assignmentStrategy], uniquingKeysWith: { $1 }))
         try settings.set("group.id", configuration.groupID ?? KafkaConsumerConfiguration.unusedGroupID)
         if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }
@@ -141,7 +146,7 @@ public actor KafkaConsumer {
             batch = nil
         }
         pendingEvents += sorted.failures.map { .partitionFailed($0.0, $0.1) }
-        pendingEvents += sorted.clientFailures.map { .failed($0) }
+        pendingEvents += sorted.clientFailures.map { .failed(clientError(handle.client, code: $0.code, text: $0.text)) }
         takeRebalances(handle, lost: false)
         pendingEvents += handle.context.errors.map { .failed($0) }
         handle.context.errors.removeAll()

@@ -11,6 +11,7 @@ public final class MockCluster: @unchecked Sendable {
     public init(brokers: Int32 = 1) throws(KafkaLogError) {
         let settings = ClientSettings()
         let template = settings.pointer
+        try settings.set("log_level", "0")
         guard let client = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_dup(template), nil, 0) else {
             throw .failed(LibraryFailure(rd_kafka_last_error(), operation: "create mock"))
         }

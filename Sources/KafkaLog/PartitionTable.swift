@@ -77,7 +77,7 @@ struct SortedBatch {
     private(set) var kept = 0
     private(set) var runs: [RecordBatch.Run] = []
     private(set) var failures: [(TopicPartition, KafkaLogError)] = []
-    private(set) var clientFailures: [KafkaLogError] = []
+    private(set) var clientFailures: [(code: rd_kafka_resp_err_t, text: String?)] = []
 
     init(messages: UnsafeMutablePointer<MessagePointer?>, count: Int) {
         self.messages = messages
@@ -139,7 +139,7 @@ struct SortedBatch {
         let code = message.pointee.err
         let text = rd_kafka_message_errstr(message).map { String(cString: $0) }
         guard let topic = message.pointee.rkt, let name = rd_kafka_topic_name(topic), message.pointee.partition >= 0 else {
-            clientFailures.append(.failed(LibraryFailure(code, operation: "consume", text: text)))
+            clientFailures.append((code, text))
             return
         }
         let partition = TopicPartition(topic: String(cString: name), partition: message.pointee.partition)

@@ -1,9 +1,31 @@
 import Foundation
+import LocalKafka
 import Testing
 
 @_spi(Testing) @testable import KafkaLog
 
-/// Groups, against librdkafka's mock cluster: what is tested is how the owner answers rebalances.
+/// Who serves the group: two brokers that were written independently.
+enum GroupServer: String, CaseIterable, Sendable {
+    /// librdkafka's mock cluster.
+    case mock
+    case localKafka
+
+    func run(topic: String, partitions: Int32, _ body: (String) async throws -> Void) async throws {
+        switch self {
+        case .mock:
+            let mock = try MockCluster()
+            mock.createTopic(topic, partitions: partitions)
+            try await body(mock.bootstrapServers)
+        case .localKafka:
+            try await withLocalKafka(partitions: partitions) { cluster in
+                try cluster.createTopic(topic, partitions: partitions)
+                try await body(cluster.bootstrapServers)
+            }
+        }
+    }
+}
+
+/// How the owner answers rebalances.
 @Suite(.timeLimit(.minutes(1)), .serialized)
 struct GroupTests {
     /// Reads events until `isDone`; answers nothing.
@@ -31,12 +53,14 @@ struct GroupTests {
     ]
 
     /// The rebalance callback only records: the answer comes later, outside of it, as librdkafka's event interface allows.
-    @Test(arguments: ["cooperative-sticky", "range"])
-    func anAssignmentIsAnsweredLaterAndStartsAtItsPositions(strategy: String) async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 4)
-        try await produce(numbered("t", partitions: 4, each: 50), to: mock.bootstrapServers)
-        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", strategy: strategy, Self.quick)
+    @Test(arguments: ["cooperative-sticky", "range"], GroupServer.allCases)
+    func anAssignmentIsAnsweredLaterAndStartsAtItsPositions(strategy: String, server: GroupServer) async throws {
+        try await server.run(topic: "t", partitions: 4) { try await answerLater(strategy: strategy, servers: $0) }
+    }
+
+    func answerLater(strategy: String, servers: String) async throws {
+        try await produce(numbered("t", partitions: 4, each: 50), to: servers)
+        let consumer = try makeConsumer(servers, group: "g", strategy: strategy, Self.quick)
         try await consumer.subscribe(to: ["t"])
         let partitions = try await assignment(consumer)
         #expect(Set(partitions) == Set((0..<4).map { TopicPartition(topic: "t", partition: $0) }))
@@ -64,90 +88,150 @@ struct GroupTests {
         try await consumer.close()
     }
 
-    /// Traps 25, faults F65: a revocation waits for its owner, the other partitions flow on, and the next owner starts
-    /// where the first one stopped: no record twice, none lost.
-    @Test func aRevocationWaitsForItsOwnerAndNothingIsReadTwice() async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 4)
-        try await produce(numbered("t", partitions: 4, each: 200), to: mock.bootstrapServers)
-        let first = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
-        let second = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
+    /// Traps 25, faults F65: a revocation waits for its owner, nothing of the revoked partitions comes after the event, and
+    /// the next owner starts where the first one stopped: no record twice, none lost.
+    @Test(arguments: GroupServer.allCases)
+    func aRevocationWaitsForItsOwnerAndNothingIsReadTwice(server: GroupServer) async throws {
+        try await server.run(topic: "t", partitions: 4) { try await handOver(servers: $0) }
+    }
+
+    func handOver(servers: String) async throws {
+        try await produce(numbered("t", partitions: 4, each: 200), to: servers)
+        let first = try makeConsumer(servers, group: "g", Self.quick)
+        let second = try makeConsumer(servers, group: "g", Self.quick)
         try await first.subscribe(to: ["t"])
         let id = try await first.clusterID()
         _ = try await assignment(first)
         try await first.acceptAssignment(starts("t", 4, in: id))
-        var seen: [Record] = try await read(first, count: 100, max: 50)
+        let seen = Seen()
+        await seen.add(try await read(first, count: 100, max: 50))
 
         try await second.subscribe(to: ["t"])
-        let secondAssignment = Task { try await assignment(second) }
+        let joining = Task { try await runMember(second, seen, startsAt: { try await committed(second, $0) }) }
         var revoked: [TopicPartition] = []
-        var atRevocation: [TopicPartition: Position] = [:]
-        while revoked.isEmpty {
-            guard let event = try await first.nextEvent(max: 10, deadline: within(15)) else { Issue.record("no rebalance"); return }
-            switch event {
-            case .batch(let batch): for index in 0..<batch.count { seen.append(try batch.detached(at: index)) }
-            case .assigned: try await first.acceptAssignment([:])
-            case .revoking(let partitions):
-                revoked = partitions
-                atRevocation = try await first.positions().filter { partitions.contains($0.key) }
-            default: Issue.record("\(event)")
-            }
+        while revoked.isEmpty, let event = try await first.nextEvent(max: 10, deadline: within(15)) {
+            if case .batch(let batch) = event { await seen.add(batch) }
+            if case .assigned = event { try await first.acceptAssignment([:]) }
+            if case .revoking(let partitions) = event { revoked = partitions }
         }
         #expect(revoked.count == 2)
-        // Others flow while this one is being finished; of the revoked ones nothing more comes.
-        try await produce(numbered("t", partitions: 4, each: 20), to: mock.bootstrapServers)
-        var whileRevoking: [Record] = []
-        while whileRevoking.filter({ $0.position.offset >= 200 }).count < 40 {
-            guard let batch = try await first.nextBatch(deadline: within(5)) else { break }
-            for index in 0..<batch.count { whileRevoking.append(try batch.detached(at: index)) }
+        try await produce(numbered("t", partitions: 4, each: 20), to: servers)
+        while let batch = try await first.nextBatch(deadline: within(0.5)) {
+            #expect(batch.runs.allSatisfy { !revoked.contains($0.partition) })
+            await seen.add(batch)
         }
-        print("DBG", revoked, atRevocation, try await first.positions(), whileRevoking.count)
-        #expect(whileRevoking.filter { $0.position.offset >= 200 }.count == 40)
-        #expect(whileRevoking.allSatisfy { !revoked.contains($0.partition) })
-        seen += whileRevoking
-        try await first.commit(atRevocation.mapValues { CommittedOffset($0) })
+        #expect(await seen.partitions(of: second).isEmpty, "nobody has them before the answer")
+        try await first.commit(try await first.positions().mapValues { CommittedOffset($0) })
         try await first.completeRevocation()
+        let staying = Task { try await runMember(first, seen, startsAt: { _ in [:] }) }
 
-        // The mock may rebalance once more before it settles.
-        async let settle: Void = answerEmptyAssignments(first)
-        var got = try await secondAssignment.value
-        while got.isEmpty {
-            try await second.acceptAssignment([:])
-            got = try await assignment(second)
-        }
-        #expect(Set(got) == Set(revoked))
-        let committed = try await second.committed(got)
-        var positions: [TopicPartition: Position] = [:]
-        for (partition, result) in committed { positions[partition] = try result.get()?.position }
-        try await second.acceptAssignment(positions)
-        let missing = 4 * 220 - seen.count
-        seen += try await read(second, count: missing)
-        try await settle
-        let identities = seen.map { "\($0.partition)@\($0.position.offset)" }
-        #expect(identities.count == 880)
-        #expect(Set(identities).count == 880)
+        let deadline = within(15)
+        while await seen.count < 880, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(20)) }
+        #expect(await seen.count == 880)
+        #expect(await seen.identities.count == 880)
+        #expect(await seen.partitions(of: second) == Set(revoked))
+        joining.cancel()
+        staying.cancel()
+        _ = await (joining.result, staying.result)
         try await first.close()
         try await second.close()
     }
 
-    func answerEmptyAssignments(_ consumer: KafkaConsumer) async throws {
-        let deadline = within(1)
-        while let event = try await consumer.nextEvent(deadline: deadline) {
-            if case .assigned = event { try await consumer.acceptAssignment([:]) }
+    /// What all members have read.
+    actor Seen {
+        private(set) var count = 0
+        private(set) var identities: Set<String> = []
+        private var owners: [ObjectIdentifier: Set<TopicPartition>] = [:]
+
+        func add(_ records: [Record], by consumer: KafkaConsumer? = nil) {
+            count += records.count
+            for record in records {
+                identities.insert("\(record.partition)@\(record.position.offset)")
+                if let consumer { owners[ObjectIdentifier(consumer), default: []].insert(record.partition) }
+            }
+        }
+        func add(_ batch: RecordBatch, by consumer: KafkaConsumer? = nil) {
+            add((0..<batch.count).compactMap { try? batch.detached(at: $0) }, by: consumer)
+        }
+        func partitions(of consumer: KafkaConsumer) -> Set<TopicPartition> { owners[ObjectIdentifier(consumer)] ?? [] }
+    }
+
+    func committed(_ consumer: KafkaConsumer, _ partitions: [TopicPartition]) async throws -> [TopicPartition: Position] {
+        try await consumer.committed(partitions).compactMapValues { try $0.get()?.position }
+    }
+
+    /// A member of the group that answers everything at once, until it is cancelled.
+    func runMember(
+        _ consumer: KafkaConsumer, _ seen: Seen,
+        startsAt: ([TopicPartition]) async throws -> [TopicPartition: Position]
+    ) async throws {
+        while let event = try await consumer.nextEvent() {
+            switch event {
+            case .batch(let batch): await seen.add(batch, by: consumer)
+            case .assigned(let partitions): try await consumer.acceptAssignment(try await startsAt(partitions))
+            case .revoking, .lost: try await consumer.completeRevocation()
+            case .partitionFailed(_, let error): throw error
+            case .failed(let error): if error.isFatal { throw error }
+            }
         }
     }
 
     /// The broker is gone: close returns by its deadline all the same.
     @Test func closeKeepsItsDeadlineWhenTheBrokerIsGone() async throws {
-        let mock = try MockCluster()
-        mock.createTopic("t", partitions: 1)
-        let consumer = try makeConsumer(mock.bootstrapServers, group: "g", Self.quick)
-        try await consumer.subscribe(to: ["t"])
-        _ = try await assignment(consumer)
-        try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
-        mock.setBroker(1, isUp: false)
-        let clock = ContinuousClock()
-        let took = await clock.measure { try? await consumer.close(within: .seconds(1)) }
-        #expect(took < .seconds(2))
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await consumer.subscribe(to: ["^t$"])
+            #expect(try await assignment(consumer).count == 1)
+            try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
+            try await cluster.stopBroker(1)
+            let took = await ContinuousClock().measure { try? await consumer.close(within: .seconds(1)) }
+            #expect(took < .seconds(2))
+        }
+    }
+
+    /// An owner that was thrown out learns that it lost its partitions, and may not commit for them.
+    @Test func aMemberWhoseSessionEndedIsToldThatItLostItsPartitions() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await consumer.subscribe(to: ["t"])
+            _ = try await assignment(consumer)
+            let id = try await consumer.clusterID()
+            try await consumer.acceptAssignment(starts("t", 1, in: id))
+            cluster.faults.add(FaultRule(.error(.unknownMemberID), apiKey: .heartbeat))
+            let seen = try await events(consumer) { if case .lost = $0 { true } else { false } }
+            guard case .lost(let partitions)? = seen.last else { Issue.record("\(seen)"); return }
+            #expect(partitions == [TopicPartition(topic: "t", partition: 0)])
+            try await consumer.completeRevocation()
+            #expect(await consumer.assignedPartitions.isEmpty)
+            #expect(try await assignment(consumer) == partitions)
+            try await consumer.close()
+        }
+    }
+
+    /// Two processes with one instance id: the older is fenced and told so by a fatal error.
+    @Test func aFencedStaticMemberGetsAFatalError() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            func make() throws -> KafkaConsumer {
+                try KafkaConsumer(
+                    KafkaConsumerConfiguration(
+                        client: client(cluster.bootstrapServers, Self.quick), groupID: "g", groupInstanceID: "one"))
+            }
+            let older = try make()
+            try await older.subscribe(to: ["t"])
+            _ = try await assignment(older)
+            try await older.acceptAssignment(starts("t", 1, in: older.clusterID()))
+            let newer = try make()
+            try await newer.subscribe(to: ["t"])
+            async let joined = assignment(newer)
+            let seen = try await events(older) { if case .failed(let error) = $0 { error.isFatal } else { false } }
+            guard case .failed(let error)? = seen.last else { Issue.record("\(seen)"); return }
+            #expect(error.label == "fenced_instance_id")
+            #expect(try await joined.count == 1)
+            try await newer.close()
+            try? await older.close(within: .seconds(1))
+        }
     }
 }

@@ -48,8 +48,10 @@ final class GroupClient: Sendable {
 
     init(_ executable: String, _ arguments: [String]) throws {
         process = Process()
-        process.executableURL = URL(fileURLWithPath: executable)
-        process.arguments = arguments
+        // Threads of Swift's pools block signals, and children inherit that: without this, terminate() does nothing.
+        let unblock = "import os, signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, []); os.execv(sys.argv[1], sys.argv[1:])"
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+        process.arguments = ["-c", unblock, executable] + arguments
         let output = Pipe()
         let input = Pipe()
         process.standardOutput = output

@@ -1,1 +1,25 @@
-#include <librdkafka/rdkafka.h>
+// The plain C loops that the Swift rooms are measured against.
+#ifndef SWITCHBACK_CBASELINE_H
+#define SWITCHBACK_CBASELINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    int64_t records;
+    int64_t value_bytes;
+    double seconds;
+    double cpu_seconds; // of the whole process, librdkafka's threads too
+} cbaseline_result;
+
+// Reads `records` records of partitions 0 to `partitions` - 1 of `topic` from offset 0 and counts them: a loop over
+// rd_kafka_consume_batch_queue with `batch` messages a call. `names` and `values` are librdkafka settings.
+// The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
+int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
+                      const char *const *names, const char *const *values, size_t settings,
+                      cbaseline_result *result, char *error, size_t error_size);
+
+// CPU seconds of this process so far.
+double cbaseline_cpu_seconds(void);
+
+#endif

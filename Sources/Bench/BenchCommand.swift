@@ -1,0 +1,55 @@
+import ArgumentParser
+import Foundation
+import Logging
+
+/// Rows of the benchmark, all against the same broker in one run, alternating, as ratios to a plain C loop.
+@main
+struct BenchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "Bench", abstract: "Measures Switchback's rooms against plain C loops.",
+        subcommands: [Run.self, Serve.self], defaultSubcommand: Run.self)
+
+    struct Run: AsyncParsableCommand {
+        @Option(help: "Records that one run reads (at least 1).") var records: Int64 = 1_000_000
+        @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
+        @Option(help: "Partitions.") var partitions: Int32 = 6
+        @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 5
+        @Option(help: "Records of a batch.") var batch: Int = 4096
+        @Option(help: "librdkafka settings of both sides, name=value; may be repeated.") var setting: [String] = []
+        @Flag(help: "Exit with status 1 when a ratio is under its floor.") var check = false
+
+        func validate() throws {
+            guard records > 0, size > 0, partitions > 0, runs > 0, batch > 0 else {
+                throw ValidationError("records, size, partitions, runs and batch must be at least 1")
+            }
+            guard setting.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--setting takes name=value") }
+        }
+
+        func run() async throws {
+            let broker = try BrokerProcess.start()
+            defer { broker.stop() }
+            let pairs = setting.map { text in
+                let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                return (String(parts[0]), String(parts[1]))
+            }
+            let row = ConsumeRow(
+                servers: broker.servers, records: records, size: size, partitions: partitions, batch: batch,
+                settings: Dictionary(pairs, uniquingKeysWith: { $1 }))
+            try await row.fill()
+            let outcome = try await row.measure(runs: runs)
+            print(outcome.table)
+            if check, outcome.ratio < ConsumeRow.floor {
+                print("under the floor of \(ConsumeRow.floor)")
+                throw ExitCode(1)
+            }
+        }
+    }
+
+    /// The broker of a run, in a process of its own: it must not share the measured one's CPU time or memory.
+    struct Serve: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(shouldDisplay: false)
+        @Argument var directory: String
+
+        func run() async throws { try await BrokerProcess.serve(in: URL(filePath: directory)) }
+    }
+}

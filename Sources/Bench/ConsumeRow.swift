@@ -1,0 +1,141 @@
+import CBaseline
+import Foundation
+import KafkaLog
+import Logging
+
+/// Row (a): reading through KafkaLog, count-only, against a C loop over `rd_kafka_consume_batch_queue` with the same settings.
+struct ConsumeRow {
+    /// KafkaLog's records per second must be at least this part of the C loop's.
+    static let floor = 0.9
+    private static let topic = "bench"
+    private static let fillChunk: Int64 = 50_000
+
+    let servers: String
+    let records: Int64
+    let size: Int
+    let partitions: Int32
+    let batch: Int
+    let settings: [String: String]
+
+    struct Sample {
+        let seconds: Double
+        let cpuSeconds: Double
+    }
+
+    struct Outcome {
+        let table: String
+        let ratio: Double
+    }
+
+    struct Failure: Error, CustomStringConvertible { let description: String }
+
+    private var client: KafkaClientConfiguration {
+        var logger = Logger(label: "bench")
+        logger.logLevel = .error
+        return KafkaClientConfiguration(bootstrapServers: [servers], clientID: "bench", settings: settings, logger: logger)
+    }
+
+    /// Writes the records, evenly over the partitions.
+    func fill() async throws {
+        let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
+        for result in try await admin.createTopics([NewTopic(Self.topic, partitions: partitions)]).values { try result.get() }
+        await admin.close()
+        let producer = try KafkaProducer(
+            KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"]))
+        let value = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        for start in stride(from: 0, to: records, by: Int(Self.fillChunk)) {
+            let chunk = (start..<Swift.min(start + Self.fillChunk, records)).map {
+                ProducerRecord(topic: Self.topic, partition: Int32($0 % Int64(partitions)), value: value)
+            }
+            for result in await producer.send(contentsOf: chunk) { _ = try result.get() }
+        }
+        try await producer.close()
+    }
+
+    /// Both sides in turn, after one run of each that warms the broker's page cache.
+    func measure(runs: Int) async throws -> Outcome {
+        var c: [Sample] = []
+        var swift: [Sample] = []
+        for run in 0...runs {
+            let baseline = try runBaseline()
+            let ours = try await runKafkaLog()
+            if run > 0 {
+                c.append(baseline)
+                swift.append(ours)
+            }
+        }
+        let ratio = Self.median(c.map(\.seconds)) / Self.median(swift.map(\.seconds))
+        let lines = [
+            "consume, count-only: \(records) records of \(size) bytes, \(partitions) partitions, median of \(runs)",
+            line("C, consume_batch_queue", c, 1), line("KafkaLog", swift, ratio),
+        ]
+        return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
+    }
+
+    private func line(_ name: String, _ samples: [Sample], _ ratio: Double) -> String {
+        let seconds = Self.median(samples.map(\.seconds))
+        let cpu = Self.median(samples.map(\.cpuSeconds))
+        let rate = Double(records) / seconds
+        return name.padding(toLength: 24, withPad: " ", startingAt: 0)
+            + String(
+                format: "%10.0f records/s %7.0f MB/s %6.3f us CPU each  ratio %.3f", rate, rate * Double(size) / 1e6,
+                cpu / Double(records) * 1e6, ratio)
+    }
+
+    private static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        let middle = sorted.count / 2
+        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+    }
+
+    private func runKafkaLog() async throws -> Sample {
+        let consumer = try KafkaConsumer(KafkaConsumerConfiguration(client: client))
+        let cluster = try await consumer.clusterID()
+        let starts = (0..<partitions).map { (TopicPartition(topic: Self.topic, partition: $0), Position(0, in: cluster)) }
+        var count: Int64 = 0
+        var bytes = 0
+        let cpu = cbaseline_cpu_seconds()
+        let start = ContinuousClock.now
+        try await consumer.assign(Dictionary(uniqueKeysWithValues: starts))
+        while count < records {
+            guard let batch = try await consumer.nextBatch(max: batch, deadline: .now + .seconds(120)) else {
+                throw Failure(description: "only \(count) records came")
+            }
+            batch.forEach { record in
+                count += 1
+                bytes += record.valueSize ?? 0
+            }
+        }
+        let took = start.duration(to: .now)
+        let used = cbaseline_cpu_seconds() - cpu
+        try await consumer.close()
+        guard bytes == Int(records) * size else { throw Failure(description: "\(bytes) bytes came") }
+        return Sample(seconds: took / .seconds(1), cpuSeconds: used)
+    }
+
+    private func runBaseline() throws -> Sample {
+        var all = KafkaClientConfiguration.reserved.merging(
+            ["bootstrap.servers": servers, "client.id": "bench", "group.id": "bench"], uniquingKeysWith: { $1 })
+        all.merge(KafkaConsumer.speedDefaults) { $1 }
+        all.merge(settings) { $1 }
+        let names = all.keys.sorted()
+        let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
+        defer { for text in texts { free(text) } }
+        let pointers = texts.map { UnsafePointer<CChar>($0) }
+        var result = cbaseline_result()
+        var error = [CChar](repeating: 0, count: 512)
+        let outcome = pointers.withUnsafeBufferPointer { buffer -> Int32 in
+            guard let base = buffer.baseAddress else { return -1 }
+            return cbaseline_consume(
+                Self.topic, partitions, records, batch, Self.timeoutMilliseconds, base, base + names.count, names.count, &result,
+                &error, error.count)
+        }
+        guard outcome == 0, result.value_bytes == records * Int64(size) else {
+            throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+        }
+        return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
+    }
+
+    /// How long the C loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
+    private static let timeoutMilliseconds: Int32 = 5
+}
