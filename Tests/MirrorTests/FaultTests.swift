@@ -20,6 +20,11 @@ import TestSupport
             process.standardInput = FileHandle.nullDevice
             process.standardOutput = FileHandle.nullDevice
             process.standardError = FileHandle.nullDevice
+            if let path = ProcessInfo.processInfo.environment["MIRROR_TEST_LOG"] {
+                // The child's log, for whoever looks for what went wrong in it.
+                _ = FileManager.default.createFile(atPath: "\(path).child", contents: nil)
+                process.standardError = FileHandle(forWritingAtPath: "\(path).child") ?? .nullDevice
+            }
             try process.run()
         }
 
