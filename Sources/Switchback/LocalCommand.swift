@@ -50,6 +50,7 @@ struct LocalCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        LocalKafkaCluster.Configuration.raiseOpenFileLimit()
         let logger = makeLogger("switchback.local", level: .notice)
         var clusters: [LocalKafkaCluster] = []
         do {

@@ -116,7 +116,7 @@ struct ProduceCommand: AsyncParsableCommand {
             for await _ in Signals.stop() { stopping.set() }
         }
         defer { watcher.cancel() }
-        var random = seed.map { FreshIDs(seed: $0) }
+        var random = SeededRandom(seed: seed ?? UInt64.random(in: 0 ... .max))
         var sent = 0
         let started = ContinuousClock.now
         var lastReport = started
@@ -133,8 +133,8 @@ struct ProduceCommand: AsyncParsableCommand {
             if total > 0 { due = min(due, total - sent) }
             var events: [OriginProducer.Event] = [], names: [String] = []
             for index in sent..<sent + due {
-                let fresh = freshIds ? EventTemplate.Fresh(id: random?.next() ?? UUID().uuidString.lowercased(), time: Date()) : nil
-                let made = try templates[index % templates.count].event(fresh: fresh, keyField: keyField, timeField: timeField, file: file)
+                let fresh = freshIds ? EventTemplate.Fresh(id: random.nextID(), time: Date()) : nil
+                let made = try templates[index % templates.count].event(fresh: fresh, keyField: keyField, timeField: timeField)
                 events.append(made.event)
                 names.append(made.id ?? "")
             }
@@ -172,29 +172,4 @@ private struct IDFile {
     }
 
     func write(_ id: String) throws { try handle.write(contentsOf: Data((id + "\n").utf8)) }
-}
-
-/// UUIDs that a seed repeats (SplitMix64).
-private struct FreshIDs {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-
-    private mutating func word() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
-    mutating func next() -> String {
-        let words = (word(), word())
-        let bytes = withUnsafeBytes(of: words) { Array($0) }
-        return UUID(
-            uuid: (
-                bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6] & 0x0F | 0x40, bytes[7], bytes[8] & 0x3F | 0x80,
-                bytes[9], bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]
-            )
-        ).uuidString.lowercased()
-    }
 }

@@ -24,6 +24,11 @@ struct SwitchbackCommand: AsyncParsableCommand {
         setvbuf(stdout, nil, _IOLBF, 0)
         // A reader that went away is an error of that write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
+        // Whoever starts this may have left them blocked, and a worker that can't hear SIGTERM can't drain.
+        var stops = sigset_t()
+        sigemptyset(&stops)
+        for number in [SIGTERM, SIGINT] { sigaddset(&stops, number) }
+        pthread_sigmask(SIG_UNBLOCK, &stops, nil)
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand { try await asynchronous.run() } else { try command.run() }

@@ -28,7 +28,7 @@ struct AssignmentTests {
     }
 
     @Test("A second handover of the same origin is refused, and told whose the first is")
-    func second() throws {
+    func secondHandover() throws {
         let draining = try home.draining(to: codfw, origin: eqiad, author("bob"))
         let refusal = #expect(throws: HandoverRefusal.self) { try draining.draining(to: codfw, origin: eqiad, author()) }
         #expect("\(try #require(refusal))".contains("bob"))

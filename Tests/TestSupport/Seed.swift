@@ -9,6 +9,9 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     private var state: UInt64
     public init(seed: UInt64) { state = seed }
 
+    /// A generator of `Seed.fresh`.
+    public static func forTest(_ purpose: String) -> SeededGenerator { SeededGenerator(seed: Seed.fresh(purpose)) }
+
     public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var mixed = state

@@ -24,29 +24,3 @@ public func onOwnThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T)
         thread.start()
     }
 }
-
-/// A small generator of pseudo-random numbers (SplitMix64): the same seed gives the same numbers everywhere.
-public struct SeededGenerator: RandomNumberGenerator, Sendable {
-    public let seed: UInt64
-    private var state: UInt64
-
-    public init(seed: UInt64) {
-        self.seed = seed
-        state = seed
-    }
-
-    /// A seed from the environment variable SEED, else a new one. Prints it, so that a failing run can be repeated.
-    public static func forTest(_ name: String) -> SeededGenerator {
-        let seed = ProcessInfo.processInfo.environment["SEED"].flatMap(UInt64.init) ?? UInt64.random(in: 0 ... .max)
-        print("\(name): SEED=\(seed)")
-        return SeededGenerator(seed: seed)
-    }
-
-    public mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}

@@ -7,7 +7,7 @@ public struct ConfigurationError: Error, Sendable, Equatable, CustomStringConver
         public let file: String
         /// From 1; 0 when the problem is with the file as a whole (it can't be read).
         public let line: Int
-        /// From 1, in Unicode scalars; 0 when `line` is 0.
+        /// From 1, in Unicode scalars; 0: the whole line.
         public let column: Int
         /// What is wrong and what would be right; one line.
         public let message: String
@@ -28,7 +28,9 @@ public struct ConfigurationError: Error, Sendable, Equatable, CustomStringConver
         }
 
         /// `worker.yaml:12:5: message`, as compilers write it.
-        public var description: String { line > 0 ? "\(file):\(line):\(column): \(message)" : "\(file): \(message)" }
+        public var description: String {
+            "\(file)\(line > 0 ? ":\(line)" : "")\(line > 0 && column > 0 ? ":\(column)" : ""): \(message)"
+        }
     }
 
     /// Never empty; in the order of their places.

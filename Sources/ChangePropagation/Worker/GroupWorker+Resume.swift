@@ -169,8 +169,9 @@ extension GroupWorker {
 
     /// Says once how a partition's place was found, when acting begins.
     func noticeActing(_ partition: TopicPartition) {
-        guard let work = partitions[partition], work.tracker == nil, case .acting(let from, let method)? = work.planner?.phase else { return }
-        partitions[partition]?.beginTracking(limits)
+        guard let work = partitions[partition], !work.isAnnounced, case .acting(let from, let method)? = work.planner?.phase else { return }
+        if work.tracker == nil { partitions[partition]?.beginTracking(limits) }
+        partitions[partition]?.isAnnounced = true
         let checkpoint = work.planner?.checkpoint
         logger.info(
             "Going on", metadata: [

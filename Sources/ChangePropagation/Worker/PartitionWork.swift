@@ -69,6 +69,8 @@ struct PartitionWork: Sendable {
     /// Offset after the last record that was read.
     var nextOffset: Int64 = 0
     var isPaused = true
+    /// How the place was found has been said, once for each time that acting begins.
+    var isAnnounced = false
     var caughtUpAt: MillisecondTimestamp?
     /// Records dropped as a mirror's repeats.
     private(set) var repeats = 0
@@ -98,6 +100,7 @@ struct PartitionWork: Sendable {
         mustWrite = false
         lastWritten = nil
         storedAhead = nil
+        isAnnounced = false
         // What was read and not finished will be read again, and must not pass for a repeat then.
         recent.removeAll()
     }

@@ -26,6 +26,12 @@ public struct ResumeReport: Codable, Sendable, Hashable {
     public static func key(group: String, _ partition: TopicPartition) -> StoreKey {
         StoreKey("resumes", group, partition.topic, String(partition.partition))
     }
+
+    /// nil: the partition was never taken over, or not yet reported.
+    public static func load(from store: any SharedStore, group: String, _ partition: TopicPartition) async throws -> ResumeReport? {
+        guard let value = try await store.get(key(group: group, partition)) else { return nil }
+        return try JSONDecoder().decode(ResumeReport.self, from: Data(value.bytes))
+    }
 }
 
 /// A gap event as it is kept in the store, under `gaps/<group>/<topic>/<partition>/<epoch>-<time>`.

@@ -38,6 +38,16 @@ struct PartitionWorkTests {
         work.enqueue(job(work, offset, try #require(ticket), lane: lane))
     }
 
+    private func take(_ work: inout PartitionWork) throws -> Job {
+        let job = work.takeJob()
+        return try #require(job)
+    }
+
+    private func seen(_ work: inout PartitionWork, _ offset: Int64, id: UInt64) throws -> PrefixTracker.Ticket {
+        let ticket = see(&work, offset, id: id)
+        return try #require(ticket)
+    }
+
     @Test("Jobs of one lane start one after the other, in log order; others pass them")
     func lanes() throws {
         var work = try reading()
@@ -45,15 +55,17 @@ struct PartitionWorkTests {
         let first = work.takeJob(), second = work.takeJob(), third = work.takeJob()
         #expect(first?.offset == 0 && second?.offset == 2 && third == nil)
         work.ended(try #require(first), .finished)
-        #expect(work.takeJob()?.offset == 1)
-        #expect(work.takeJob() == nil)
+        let value1 = work.takeJob()?.offset
+        #expect(value1 == 1)
+        let value2 = work.takeJob()
+        #expect(value2 == nil)
     }
 
     @Test("Results of dropped work are thrown away, and nothing is planned anew before it has ended (trap 25)")
     func dropped() throws {
         var work = try reading()
         try enqueue(&work, 0)
-        let old = try #require(work.takeJob())
+        let old = try take(&work)
         work.drop(to: .standby)
         #expect(work.hasOrphans)
         var planner = ResumePlanner(checkpoint: nil, log: .init(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 9))
@@ -61,11 +73,13 @@ struct PartitionWorkTests {
         work.planner = planner
         work.stage = .reading
         try enqueue(&work, 0)
-        let new = try #require(work.takeJob())
-        #expect(work.ended(old, .finished) == false)
+        let new = try take(&work)
+        let value8 = work.ended(old, .finished)
+        #expect(value8 == false)
         #expect(!work.hasOrphans)
         #expect(work.done()?.position.offset == 0, "the old job's end must not finish the new one")
-        #expect(work.ended(new, .finished) == true)
+        let value9 = work.ended(new, .finished)
+        #expect(value9 == true)
         #expect(work.done()?.position.offset == 1)
     }
 
@@ -74,18 +88,21 @@ struct PartitionWorkTests {
         var before = try reading(), after = try reading()
         try enqueue(&before, 0)
         try enqueue(&after, 0)
-        let old = try #require(before.takeJob())
+        let old = try take(&before)
         _ = after.takeJob()
-        #expect(after.ended(old, .finished) == false)
+        let value10 = after.ended(old, .finished)
+        #expect(value10 == false)
         #expect(after.done()?.position.offset == 0)
     }
 
     @Test("A mirror's repeats are dropped by id, and never make `beyond` name the record that they repeat")
     func repeats() throws {
         var work = try reading()
-        let first = try #require(see(&work, 0, id: 5))
-        #expect(see(&work, 1, id: 6) != nil)
-        #expect(see(&work, 2, id: 5) == nil)
+        let first = try seen(&work, 0, id: 5)
+        let value4 = see(&work, 1, id: 6)
+        #expect(value4 != nil)
+        let value5 = see(&work, 2, id: 5)
+        #expect(value5 == nil)
         #expect(work.repeats == 1)
         #expect(work.done()?.beyond.isEmpty == true, "the first one is still running: a crash now has to repeat it")
         work.finishSkipped(first)
@@ -95,27 +112,30 @@ struct PartitionWorkTests {
     @Test("What was read and not finished is no repeat when it is read again after planning anew")
     func readAgain() throws {
         var work = try reading()
-        #expect(see(&work, 0, id: 5) != nil)
+        let value6 = see(&work, 0, id: 5)
+        #expect(value6 != nil)
         work.drop(to: .standby)
         var planner = ResumePlanner(checkpoint: nil, log: .init(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 9))
         _ = try planner.begin(committed: nil, identity: "record")
         work.planner = planner
         work.stage = .reading
-        #expect(see(&work, 0, id: 5) != nil)
+        let value7 = see(&work, 0, id: 5)
+        #expect(value7 != nil)
     }
 
     @Test("An interrupted job is begun again; a failed one stops the partition and keeps what is done before it")
     func endings() throws {
         var work = try reading()
         for offset in 0..<3 { try enqueue(&work, Int64(offset)) }
-        let first = try #require(work.takeJob())
+        let first = try take(&work)
         work.ended(first, .again)
-        let again = try #require(work.takeJob())
+        let again = try take(&work)
         #expect(again.offset == 0)
         work.ended(again, .finished)
-        work.ended(try #require(work.takeJob()), .halt("no"))
+        work.ended(try take(&work), .halt("no"))
         #expect(work.stage == .halted("no"))
-        #expect(work.takeJob() == nil)
+        let value3 = work.takeJob()
+        #expect(value3 == nil)
         #expect(work.toWrite()?.position.offset == 1)
     }
 
@@ -125,7 +145,7 @@ struct PartitionWorkTests {
         for offset in 0..<PartitionWork.waitingLimit { try enqueue(&work, Int64(offset)) }
         #expect(work.isOverfull && !work.hasRoom)
         while !work.hasRoom {
-            let job = try #require(work.takeJob())
+            let job = try take(&work)
             work.ended(job, .finished)
         }
         #expect(work.waiting.count == PartitionWork.waitingLimit / 4)
@@ -137,7 +157,7 @@ struct PartitionWorkTests {
         for offset in 0..<4 { try enqueue(&work, Int64(offset)) }
         work.storedAhead = Position(2, in: ClusterID("c"))
         for expected in [nil, 2, 3, 4] as [Int64?] {
-            work.ended(try #require(work.takeJob()), .finished)
+            work.ended(try take(&work), .finished)
             #expect(work.toWrite()?.position.offset == expected)
         }
     }

@@ -1,36 +1,49 @@
-import ChangePropagation
 import Foundation
 import KafkaLog
 
 /// Makes events out of recorded JSON lines: as they are, or with a fresh id and time each.
-struct EventTemplate: Sendable {
-    private let value: JSONValue
+public struct EventTemplate: Sendable {
+    /// The recorded event.
+    public let value: JSONValue
+    private let file: String
     private let line: Int
 
-    /// Throws one line that names file and line when `text` is no JSON object.
-    init(_ text: Substring, file: String, line: Int) throws {
-        do { value = try parseEvent(Array(text.utf8)) } catch { throw Failure("\(file):\(line): \(error)", code: 2) }
-        guard case .object = value else { throw Failure("\(file):\(line): not a JSON object; one object a line would be right", code: 2) }
+    /// `file` and `line` are named in errors. Throws `ConfigurationError` when `text` is no JSON object.
+    public init(_ text: Substring, file: String, line: Int) throws(ConfigurationError) {
+        self.file = file
         self.line = line
+        do throws(EventError) { value = try parseEvent(Array(text.utf8)) } catch { throw Self.wrong(file, line, "\(error)") }
+        guard case .object = value else { throw Self.wrong(file, line, "not a JSON object; one object a line would be right") }
     }
 
-    /// All lines of a file that are not blank.
-    static func load(_ path: String) throws -> [EventTemplate] {
+    /// All lines of a file (`-`: standard input) that are not blank; never empty. Throws `ConfigurationError`.
+    public static func load(_ path: String) throws(ConfigurationError) -> [EventTemplate] {
         let text: String
         do { text = try String(contentsOfFile: path == "-" ? "/dev/stdin" : path, encoding: .utf8) } catch {
-            throw Failure("\(path) can't be read: \(error.localizedDescription)", code: 2)
+            throw wrong(path, 0, "can't be read: \(error.localizedDescription)")
         }
         var templates: [EventTemplate] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
         where line.contains(where: { !$0.isWhitespace }) {
             templates.append(try EventTemplate(line, file: path, line: index + 1))
         }
-        guard !templates.isEmpty else { throw Failure("\(path) holds no event", code: 2) }
+        guard !templates.isEmpty else { throw wrong(path, 0, "holds no event; one JSON object a line would be right") }
         return templates
     }
 
+    private static func wrong(_ file: String, _ line: Int, _ message: String) -> ConfigurationError {
+        ConfigurationError(problems: [.init(file: file, line: line, column: 0, message: message)])
+    }
+
     /// One event with its id (nil: it has none).
-    func event(fresh: Fresh?, keyField: String?, timeField: String?, file: String) throws -> (event: OriginProducer.Event, id: String?) {
+    ///
+    /// - Parameters:
+    ///   - fresh: what `meta.id` and `meta.dt` become; nil: they stay.
+    ///   - keyField: path of the field whose value is the key; nil, or no such field: a null key.
+    ///   - timeField: path of the field that holds the record's time; nil: the producer's clock.
+    public func event(fresh: Fresh? = nil, keyField: String? = nil, timeField: String? = nil) throws(ConfigurationError)
+        -> (event: OriginProducer.Event, id: String?)
+    {
         var value = value
         if let fresh {
             value = value.replacing(["meta", "id"], with: .string(fresh.id))
@@ -40,17 +53,25 @@ struct EventTemplate: Sendable {
         let key: [UInt8]? = keyField.flatMap(field).map { $0.string.map { Array($0.utf8) } ?? $0.jsonBytes }
         var timestamp: MillisecondTimestamp?
         if let timeField {
-            timestamp = try field(timeField).flatMap(Self.time)
-                ?? { throw Failure("\(file):\(line): no time in field '\(timeField)'; RFC 3339 with a zone, or epoch seconds or milliseconds would be right", code: 2) }()
+            guard let time = field(timeField).flatMap(Self.time) else {
+                throw Self.wrong(
+                    file, line, "no time in field '\(timeField)'; RFC 3339 with a zone, or epoch seconds or milliseconds would be right")
+            }
+            timestamp = time
         }
         return (OriginProducer.Event(key: key, value: value.jsonBytes, timestamp: timestamp), value["meta"]?["id"]?.string)
     }
 
     private static let precise = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
 
-    struct Fresh {
-        let id: String
-        let time: Date
+    /// The identity of an event that is made from a template.
+    public struct Fresh: Sendable {
+        public let id: String
+        public let time: Date
+        public init(id: String, time: Date) {
+            self.id = id
+            self.time = time
+        }
     }
 
     /// RFC 3339 with a zone; numbers below 10^11 are seconds, others milliseconds.
