@@ -29,7 +29,7 @@ final class Sink: Sendable {
         }
         let (ports, continuation) = AsyncStream<Int>.makeStream()
         var logger = Logger(label: "switchback.demo.sink")
-        logger.logLevel = .error
+        logger.logLevel = .critical
         let application = Application(
             router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
             onServerRunning: { channel in

@@ -150,7 +150,7 @@ extension GroupWorker {
     func refreshTopics() async {
         let wanted = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
         do {
-            let metadata = try await consumer.metadata(.all, timeout: .seconds(5))
+            let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
             for topic in metadata.topics where wanted.contains(topic.name) && topic.failure == nil {
                 topicPartitionCounts[topic.name] = Int32(topic.partitions.count)
             }

@@ -18,7 +18,7 @@ extension GroupWorker {
     private func noteCaughtUp() async {
         let idle = partitions.filter { $0.value.isActing && $0.value.isAllDone && !$0.value.isPaused }.map(\.key)
         guard !idle.isEmpty, let asked = Optional(clock.wall()),
-            let ends = try? await consumer.watermarks(idle, timeout: .seconds(1))
+            let ends = try? await lookups.watermarks(idle, timeout: .seconds(1))
         else { return }
         for (partition, result) in ends {
             guard let high = try? result.get().high, let work = partitions[partition], work.isActing, work.isAllDone else { continue }
@@ -88,7 +88,7 @@ extension GroupWorker {
                 guard let checkpoint = try? stored.checkpoint.get() else { return nil }
                 return (checkpoint.done, checkpoint, stored.revision)
             }
-            guard let start = try await consumer.watermarks([partition])[partition]?.get().low else { return nil }
+            guard let start = try await lookups.watermarks([partition])[partition]?.get().low else { return nil }
             let empty = DonePrefix(
                 witness: nil, disorder: 0, tail: [], beyond: [], beyondSpan: 0, position: start, timestampType: .none)
             return (empty, nil, 0)

@@ -86,7 +86,7 @@ extension GroupWorker {
     private func logs(of wanted: [TopicPartition]) async throws -> [TopicPartition: ResumePlanner.Log] {
         await refreshTopics()
         var logs: [TopicPartition: ResumePlanner.Log] = [:]
-        for (partition, result) in try await consumer.watermarks(wanted, timeout: Self.lookupTimeout) {
+        for (partition, result) in try await lookups.watermarks(wanted, timeout: Self.lookupTimeout) {
             switch result {
             case .success(let ends):
                 logs[partition] = ResumePlanner.Log(
@@ -110,8 +110,8 @@ extension GroupWorker {
             }
         }
         if !times.isEmpty {
-            let found = try await consumer.lookUp(times: times, timeout: Self.lookupTimeout)
-            let timed = try await consumer.lookUp(
+            let found = try await lookups.lookUp(times: times, timeout: Self.lookupTimeout)
+            let timed = try await lookups.lookUp(
                 times: times.mapValues { _ in MillisecondTimestamp(clamped: 0) }, timeout: Self.lookupTimeout)
             for partition in times.keys {
                 guard let generation = generations[partition], isCurrent(partition, generation) else { continue }

@@ -26,6 +26,9 @@ public actor GroupWorker {
 
     let setup: Setup
     let consumer: KafkaConsumer
+    /// Asks for offsets on a connection of its own: a broker answers a connection in order, so behind a consumer's long poll
+    /// each answer would come half a second late, and reading would stand still meanwhile.
+    let lookups: KafkaAdmin
     let checkpointStore: CheckpointStore
     let assignmentStore: AssignmentStore
     let action: RuleAction
@@ -62,10 +65,12 @@ public actor GroupWorker {
     static let endOfLogAfter: UInt64 = 300_000_000
 
     public init(
-        _ setup: Setup, consumer: KafkaConsumer, store: any SharedStore, action: RuleAction, clock: WorkerClock = .system, logger: Logger
+        _ setup: Setup, consumer: KafkaConsumer, lookups: KafkaAdmin, store: any SharedStore, action: RuleAction,
+        clock: WorkerClock = .system, logger: Logger
     ) {
         self.setup = setup
         self.consumer = consumer
+        self.lookups = lookups
         checkpointStore = CheckpointStore(store)
         assignmentStore = AssignmentStore(store)
         self.action = action

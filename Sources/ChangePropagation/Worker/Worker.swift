@@ -60,11 +60,13 @@ public struct Worker: Sendable {
         _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ stopping: StopSwitch
     ) async throws {
         try await waitFor(store.name) { _ = try await store.get(StoreKey("assignments")) }
+        let lookups = try KafkaAdmin(clientConfiguration(cluster))
+        defer { Task { await lookups.close() } }
         var workers: [GroupWorker] = []
         for (group, rules) in Dictionary(grouping: configuration.rules, by: \.group).sorted(by: { $0.key < $1.key }) {
             let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
             try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await consumer.clusterID(timeout: .seconds(5)) }
-            workers.append(GroupWorker(setup(group, rules), consumer: consumer, store: store, action: action, logger: logger))
+            workers.append(GroupWorker(setup(group, rules), consumer: consumer, lookups: lookups, store: store, action: action, logger: logger))
         }
         logger.info(
             "Working", metadata: [
@@ -116,15 +118,18 @@ public struct Worker: Sendable {
             dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout, workerName: Self.processName())
     }
 
+    private func clientConfiguration(_ cluster: WorkerConfiguration.ClusterSettings) -> KafkaClientConfiguration {
+        KafkaClientConfiguration(
+            bootstrapServers: cluster.bootstrap.split(separator: ",").map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init),
+            clientID: "switchback-\(configuration.service)", settings: cluster.kafka, logger: logger)
+    }
+
     private func consumerConfiguration(_ group: String, _ cluster: WorkerConfiguration.ClusterSettings) -> KafkaConsumerConfiguration {
-        var settings = cluster.kafka
+        var client = clientConfiguration(cluster)
         let session = String(configuration.sessionTimeout.nanoseconds / 1_000_000)
-        settings["session.timeout.ms"] = settings["session.timeout.ms"] ?? session
+        client.settings["session.timeout.ms"] = client.settings["session.timeout.ms"] ?? session
         return KafkaConsumerConfiguration(
-            client: KafkaClientConfiguration(
-                bootstrapServers: cluster.bootstrap.split(separator: ",").map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init),
-                clientID: "switchback-\(configuration.service)", settings: settings, logger: logger),
-            groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
+            client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
     }
 
     /// Unique per process, so that a checkpoint says who wrote it.
