@@ -104,7 +104,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "SwitchbackTests", dependencies: ["TestSupport"], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["LocalKafka", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: ["Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", "TestSupport"],

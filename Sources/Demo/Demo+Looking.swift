@@ -66,20 +66,20 @@ extension Demo {
     }
 
     func waitFor(_ what: String, _ condition: (Ledger) -> Bool) async throws {
-        let deadline = ContinuousClock.now + Self.patience
+        let deadline = ContinuousClock.now + configuration.patience
         while !book.note({ ledger, _ in condition(ledger) }) {
             try check()
-            guard ContinuousClock.now < deadline else { throw DemoFailure("waited \(Self.patience) for \(what)") }
+            guard ContinuousClock.now < deadline else { throw DemoFailure("waited \(configuration.patience.readable) for \(what)") }
             try await Task.sleep(for: .milliseconds(20))
         }
     }
 
     func answer(_ what: String, _ ask: () async throws -> Void) async throws {
-        let deadline = ContinuousClock.now + Self.patience
+        let deadline = ContinuousClock.now + configuration.patience
         while true {
             do { return try await ask() } catch {
                 try check()
-                guard ContinuousClock.now < deadline else { throw DemoFailure("waited \(Self.patience) for \(what): \(error)") }
+                guard ContinuousClock.now < deadline else { throw DemoFailure("waited \(configuration.patience.readable) for \(what): \(error)") }
                 try await Task.sleep(for: .milliseconds(30))
             }
         }

@@ -82,7 +82,7 @@ extension Demo {
             Assignment.Author(name: "demo", reason: "demonstration", now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))
         }
         try await begin(controller, key)
-        let end = try await controller.carryThrough(key, timeout: Self.patience) { [say, book] step in
+        let end = try await controller.carryThrough(key, timeout: configuration.patience) { [say, book] step in
             func note(_ text: String) { say(DemoLine(at: book.now, message: .note(text))) }
             switch step {
             case .draining(let sealed, let total, _): note("draining: \(sealed) of \(total) partitions sealed")

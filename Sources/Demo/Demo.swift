@@ -27,9 +27,6 @@ public actor Demo {
     var owner: Datacenter?
     var isHomeUp = true
 
-    /// How long anything that should happen soon may take.
-    static let patience = Duration.seconds(30)
-
     /// Starts the sink and the store. Throws `DemoFailure`.
     /// - Parameter say: hears what happens, on any thread.
     public init(_ configuration: DemoConfiguration, say: @escaping @Sendable (DemoLine) -> Void) async throws {

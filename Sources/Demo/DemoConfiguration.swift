@@ -44,6 +44,8 @@ public struct DemoConfiguration: Sendable {
     public var lag = Duration.milliseconds(700)
     public var partitions: Int32 = 4
     public var times = Times()
+    /// How long anything that should happen soon may take before the run is given up.
+    public var patience = Duration.seconds(30)
 
     public init(store: StoreKind, executable: String, etcd: String, events: [EventTemplate], directory: URL, seed: UInt64) {
         self.store = store

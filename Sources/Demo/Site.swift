@@ -100,7 +100,7 @@ final class Site {
             identity: json:meta.id
             instance: \(datacenter)-1
             lease: 2s
-            session_timeout: 6s
+            session_timeout: 30s
             drain_timeout: 5s
             checkpoints: {interval: 500ms, commit_interval: 200ms}
             rules:

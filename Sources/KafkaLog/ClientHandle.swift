@@ -177,8 +177,11 @@ private func logCallback(
     client: OpaquePointer?, level: Int32, facility: UnsafePointer<CChar>?, text: UnsafePointer<CChar>?
 ) {
     guard let client, let context = CallbackContext.of(rd_kafka_opaque(client)) else { return }
+    let facility = facility.map { String(cString: $0) } ?? ""
     let severity: Logger.Level =
         switch level {
+        // A connection that failed: the client reports it as an error event too.
+        case _ where facility == "FAIL": .debug
         case ...2: .critical
         case 3: .error
         case 4: .warning
@@ -189,7 +192,7 @@ private func logCallback(
     context.logger.log(
         level: severity, "librdkafka",
         metadata: [
-            "facility": "\(facility.map { String(cString: $0) } ?? "")", "text": "\(text.map { String(cString: $0) } ?? "")",
+            "facility": "\(facility)", "text": "\(text.map { String(cString: $0) } ?? "")",
         ])
 }
 

@@ -154,7 +154,7 @@ public actor KafkaAdmin {
             } else if event.type == RD_KAFKA_EVENT_ERROR {
                 let text = rd_kafka_event_error_string(event.event).map { String(cString: $0) }
                 let error = clientError(handle.client, code: rd_kafka_event_error(event.event), text: text)
-                configuration.logger.warning("Kafka admin client error", metadata: ["error": "\(error)"])
+                configuration.logger.log(level: error.severity, "Kafka admin client error", metadata: ["error": "\(error)"])
             }
         }
     }

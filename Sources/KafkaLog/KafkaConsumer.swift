@@ -112,7 +112,7 @@ public actor KafkaConsumer {
             case .partitionFailed(_, let error): throw error
             case .failed(let error):
                 if error.isFatal { throw error }
-                configuration.client.logger.warning("Kafka client error", metadata: ["error": "\(error)"])
+                configuration.client.logger.log(level: error.severity, "Kafka client error", metadata: ["error": "\(error)"])
             case .assigned, .revoking, .lost:
                 // The caller can't answer these here: keep the event for `nextEvent`.
                 pendingEvents.insert(event, at: 0)

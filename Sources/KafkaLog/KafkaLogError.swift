@@ -1,4 +1,5 @@
 import CRdKafka
+import Logging
 
 /// What can go wrong between this process and a Kafka cluster, with the facts.
 public enum KafkaLogError: Error, Hashable, Sendable {
@@ -74,6 +75,15 @@ public enum KafkaLogError: Error, Hashable, Sendable {
         case .closed: "closed"
         case .threadUnavailable: "thread_unavailable"
         case .invalidArgument: "invalid_argument"
+        }
+    }
+
+    /// How loud a client's error is in the log: one connection that fails is everyday life of a cluster, and librdkafka goes
+    /// on with the others; no broker at all is not.
+    public var severity: Logger.Level {
+        switch code {
+        case RD_KAFKA_RESP_ERR__TRANSPORT.rawValue, RD_KAFKA_RESP_ERR__RESOLVE.rawValue: .info
+        default: isFatal ? .error : .warning
         }
     }
 

@@ -231,7 +231,7 @@ public actor KafkaProducer {
             let text = rd_kafka_event_error_string(event.event).map { String(cString: $0) }
             let error = clientError(handle.client, code: rd_kafka_event_error(event.event), text: text)
             if error.isFatal { lastFatal = error }
-            configuration.logger.warning("Kafka producer error", metadata: ["error": "\(error)"])
+            configuration.logger.log(level: error.severity, "Kafka producer error", metadata: ["error": "\(error)"])
         default: break
         }
     }

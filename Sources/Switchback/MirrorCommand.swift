@@ -34,8 +34,10 @@ struct MirrorCommand: AsyncParsableCommand {
     private static let reportInterval = Duration.seconds(10)
 
     func validate() throws {
-        _ = try Self.endpoint("--from", from)
-        _ = try Self.endpoint("--to", to)
+        let (source, target) = (try Self.endpoint("--from", from), try Self.endpoint("--to", to))
+        guard source.datacenter != target.datacenter else {
+            throw ValidationError("--from and --to are both \(source.datacenter); two datacenters would be right")
+        }
         guard lag >= 0, lag <= 86_400 else { throw ValidationError("--lag is \(lag); 0 to 86400 seconds would be right") }
         _ = try parsedSettings()
     }

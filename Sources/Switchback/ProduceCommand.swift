@@ -45,6 +45,8 @@ struct ProduceCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Write each acknowledged event's meta.id here, one a line.", valueName: "file"))
     var idsTo: String?
 
+    /// How long a cluster that does not answer is waited for before anything is written.
+    private static let startLimit = Duration.seconds(30)
     /// Most events in flight at once.
     private static let batchLimit = 1_000
 
@@ -64,7 +66,7 @@ struct ProduceCommand: AsyncParsableCommand {
     }
 
     private func target() throws -> Target {
-        let logger = makeLogger("switchback.produce", level: .warning)
+        let logger = makeLogger("switchback.produce", level: .error)
         var wanted: Datacenter?
         if let dc {
             guard let parsed = Datacenter(dc) else { throw Failure("--dc \(dc) is no datacenter's name; lower-case letters, digits and - would be right", code: 2) }
@@ -89,16 +91,37 @@ struct ProduceCommand: AsyncParsableCommand {
 
     func run() async throws {
         let target = try target()
+        let topic: OriginTopic
+        do { topic = try OriginProducer.topic(stream, datacenter: target.datacenter, known: target.known) } catch {
+            throw Failure("--stream \(error)", code: 2)
+        }
+        let templates = try EventTemplate.load(file)
+        // Every event is made once before anything is touched: a line without the named time is found now.
+        for template in templates { _ = try template.event(keyField: keyField, timeField: freshIds ? nil : timeField) }
         let producer = try KafkaProducer(target.client)
         let origin = OriginProducer(datacenter: target.datacenter, known: target.known, producer: producer)
-        let topic: OriginTopic
-        do { topic = try origin.topic(stream) } catch { throw Failure("--stream \(error)", code: 2) }
-        let templates = try EventTemplate.load(file)
+        try await waitForKafka(producer, target.client)
         if let partitions { try await makeTopic(topic, partitions, target.client) }
         let ids = try idsTo.map(IDFile.init)
         let sent = try await send(templates, to: origin, ids: ids)
         try await producer.close(within: .seconds(30))
         Console.line("\(sent) events written to \(topic)")
+    }
+
+    private func waitForKafka(_ producer: KafkaProducer, _ client: KafkaClientConfiguration) async throws {
+        let deadline = ContinuousClock.now + Self.startLimit
+        var hasSaid = false
+        while true {
+            do {
+                _ = try await producer.clusterID(timeout: .seconds(2))
+                return
+            } catch {
+                guard ContinuousClock.now < deadline else { throw Failure("nothing was written: \(error)") }
+                if !hasSaid { Console.note("Kafka at \(client.bootstrapServers.joined(separator: ",")) does not answer; trying on for \(Self.startLimit.readable), then giving up") }
+                hasSaid = true
+                try await Task.sleep(for: .milliseconds(500))
+            }
+        }
     }
 
     private func makeTopic(_ topic: OriginTopic, _ partitions: Int32, _ client: KafkaClientConfiguration) async throws {

@@ -38,7 +38,12 @@ public struct OriginProducer: Sendable {
 
     /// The topic of `stream` here. Throws `WrongOrigin` when `stream` begins with a datacenter's prefix.
     public func topic(_ stream: String) throws(WrongOrigin) -> OriginTopic {
-        guard !stream.isEmpty, OriginTopic(topic: stream, known: known) == nil else {
+        try Self.topic(stream, datacenter: datacenter, known: known)
+    }
+
+    /// The same without a producer, for checks before anything is touched.
+    public static func topic(_ stream: String, datacenter: Datacenter, known: Set<Datacenter>) throws(WrongOrigin) -> OriginTopic {
+        guard !stream.isEmpty, OriginTopic(topic: stream, known: known.union([datacenter])) == nil else {
             throw WrongOrigin(stream: stream, datacenter: datacenter)
         }
         return OriginTopic(origin: datacenter, stream: stream)

@@ -135,7 +135,7 @@ public actor GroupWorker {
         case .partitionFailed(let partition, let error): partitionFailed(partition, error)
         case .failed(let error):
             guard !error.isFatal else { throw error }
-            logger.warning("The Kafka client reports an error; it goes on trying", metadata: ["error": "\(error)"])
+            logger.log(level: error.severity, "The Kafka client reports an error; it goes on trying", metadata: ["error": "\(error)"])
         }
     }
 

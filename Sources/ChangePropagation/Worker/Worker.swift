@@ -1,4 +1,5 @@
 import Checkpoints
+import Foundation
 import Handover
 import KafkaLog
 import Logging
@@ -91,12 +92,13 @@ public struct Worker: Sendable {
         var hasSaid = false
         while true {
             do { return try await check() } catch {
-                guard isRetriable(error), ContinuousClock.now < deadline, !Task.isCancelled else {
+                try Task.checkCancellation()
+                guard isRetriable(error), ContinuousClock.now < deadline else {
                     throw StartFailure(description: "\(what) can't be used: \(error)")
                 }
                 if !hasSaid {
                     logger.warning(
-                        "\(what) does not answer; trying again every \(Self.startPause) for \(Self.startLimit), then giving up",
+                        "\(what) does not answer; trying again every \(Self.startPause.readable) for \(Self.startLimit.readable), then giving up",
                         metadata: ["error": "\(error)"])
                 }
                 hasSaid = true
@@ -188,5 +190,12 @@ extension WorkerConfiguration.StoreSettings {
             if byte < 0x80, character.isLetter || character.isNumber || "-._~/".contains(character) { return String(character) }
             return "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16)
         }.joined()
+    }
+}
+
+extension Duration {
+    /// `2s`, `5m`, `1m 30s`, `500ms`: as configuration files and messages write it.
+    public var readable: String {
+        formatted(.units(allowed: [.hours, .minutes, .seconds, .milliseconds], width: .narrow).locale(Locale(identifier: "en_US_POSIX")))
     }
 }

@@ -1,0 +1,19 @@
+import Foundation
+
+/// The `switchback` executable that was built beside these tests.
+public enum Executable {
+    /// Throws `TestTimeout` when it is not there.
+    public static func switchback() throws -> String {
+        let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: "switchback").path
+        guard FileManager.default.isExecutableFile(atPath: path) else {
+            throw TestTimeout("no switchback beside \(tests): build it with 'swift build'")
+        }
+        return path
+    }
+
+    /// `Tests/Fixtures`.
+    public static func fixture(_ name: String, from file: String = #filePath) -> String {
+        URL(fileURLWithPath: file).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Fixtures/\(name)").path
+    }
+}
