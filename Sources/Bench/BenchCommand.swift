@@ -12,15 +12,15 @@ struct BenchCommand: AsyncParsableCommand {
     struct Run: AsyncParsableCommand {
         @Option(help: "Records that one run reads (at least 1).") var records: Int64 = 1_000_000
         @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
-        @Option(help: "Partitions.") var partitions: Int32 = 6
+        @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
         @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 5
         @Option(help: "Records of a batch.") var batch: Int = 4096
         @Option(help: "librdkafka settings of both sides, name=value; may be repeated.") var setting: [String] = []
         @Flag(help: "Exit with status 1 when a ratio is under its floor.") var check = false
 
         func validate() throws {
-            guard records > 0, size > 0, partitions > 0, runs > 0, batch > 0 else {
-                throw ValidationError("records, size, partitions, runs and batch must be at least 1")
+            guard records > 0, size > 0, partitions > 1, runs > 0, batch > 0 else {
+                throw ValidationError("records, size, runs and batch must be at least 1, partitions at least 2")
             }
             guard setting.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--setting takes name=value") }
         }

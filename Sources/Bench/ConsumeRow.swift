@@ -35,8 +35,12 @@ struct ConsumeRow {
         return KafkaClientConfiguration(bootstrapServers: [servers], clientID: "bench", settings: settings, logger: logger)
     }
 
+    /// Progress goes to stderr: the table alone is the result.
+    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
+
     /// Writes the records, evenly over the partitions.
     func fill() async throws {
+        Self.note("writing \(records) records of \(size) bytes")
         let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
         for result in try await admin.createTopics([NewTopic(Self.topic, partitions: partitions)]).values { try result.get() }
         await admin.close()
@@ -57,6 +61,7 @@ struct ConsumeRow {
         var c: [Sample] = []
         var swift: [Sample] = []
         for run in 0...runs {
+            Self.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let baseline = try runBaseline()
             let ours = try await runKafkaLog()
             if run > 0 {
@@ -64,10 +69,12 @@ struct ConsumeRow {
                 swift.append(ours)
             }
         }
+        let broker = try (0..<runs).map { _ in try runFetch() }
         let ratio = Self.median(c.map(\.seconds)) / Self.median(swift.map(\.seconds))
         let lines = [
             "consume, count-only: \(records) records of \(size) bytes, \(partitions) partitions, median of \(runs)",
             line("C, consume_batch_queue", c, 1), line("KafkaLog", swift, ratio),
+            line("C, Fetch on a socket", broker, Self.median(c.map(\.seconds)) / Self.median(broker.map(\.seconds))),
         ]
         return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
     }
@@ -132,6 +139,20 @@ struct ConsumeRow {
         }
         guard outcome == 0, result.value_bytes == records * Int64(size) else {
             throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+        }
+        return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
+    }
+
+    /// What the broker gives when no client library is in the way: it must not be what the other lines measure.
+    private func runFetch() throws -> Sample {
+        guard let colon = servers.lastIndex(of: ":"), let port = Int32(servers[servers.index(after: colon)...]) else {
+            throw Failure(description: "'\(servers)' is no HOST:PORT")
+        }
+        var result = cbaseline_result()
+        var error = [CChar](repeating: 0, count: 512)
+        let host = String(servers[..<colon])
+        guard cbaseline_fetch(host, port, Self.topic, partitions, records, &result, &error, error.count) == 0 else {
+            throw Failure(description: "C fetch: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
         }
         return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
     }

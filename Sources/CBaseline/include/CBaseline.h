@@ -19,6 +19,11 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
                       const char *const *names, const char *const *values, size_t settings,
                       cbaseline_result *result, char *error, size_t error_size);
 
+// Reads the same with Fetch requests over a socket, without a client library. `host` is an IPv4 address; `partitions` 2 or more.
+// `value_bytes` is what came over the socket. Returns 0, or -1 with a text in `error`.
+int cbaseline_fetch(const char *host, int port, const char *topic, int32_t partitions, int64_t records,
+                    cbaseline_result *result, char *error, size_t error_size);
+
 // CPU seconds of this process so far.
 double cbaseline_cpu_seconds(void);
 
