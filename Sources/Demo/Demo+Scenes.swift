@@ -7,7 +7,8 @@ import Logging
 /// What happens in the demonstration.
 extension Demo {
     func setUp() async throws {
-        step("0. Starting two datacenters, each with Kafka, a mirror and a worker (store: \(configuration.store.rawValue), seed \(configuration.seed))")
+        step("0. Two datacenters start, each with Kafka, mirror, worker")
+        note("store \(configuration.store.rawValue), seed \(configuration.seed)")
         try home.startBroker()
         try away.startBroker()
         for site in [home, away] {
@@ -38,7 +39,7 @@ extension Demo {
         }
         owner = DemoConfiguration.home
         isHomeUp = true
-        note("offsets of one event differ between the clusters: eqiad's logs began earlier")
+        note("an event has different offsets in the two: each log has a past of its own")
     }
 
     /// Gives each partition a past that retention has taken: the same event then has another offset in the other cluster.

@@ -114,7 +114,7 @@ public actor Demo {
         isHomeUp = false
         let stored = try await checkpoints()
         let stranded = try await strandedCount()
-        note("\(stranded) events had not reached codfw: they are safe on eqiad's disks, and wait there")
+        note("\(stranded) events had not reached codfw: they wait on eqiad's disks")
         try await watch(configuration.times.notice)
 
         step("3. The operator forces the failover: codfw takes eqiad.* over")
@@ -124,7 +124,7 @@ public actor Demo {
         let failover = try await resumptions(DemoConfiguration.away)
         try await watch(configuration.times.outage)
 
-        step("4. eqiad is back: Kafka, mirror, worker (which stands by), producers; codfw still acts on eqiad.*")
+        step("4. eqiad is back; its worker stands by, codfw still acts on eqiad.*")
         try await startHome()
         try startLoad(home: true)
         let back = book.now

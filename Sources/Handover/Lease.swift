@@ -28,5 +28,8 @@ public struct Lease: Sendable, Hashable {
     /// Whether an action may begin at `now`.
     public func allowsAction(at now: UInt64) -> Bool { now >= notBefore && now < deadline }
 
+    /// Whether leases of the epoch before have surely run out at `now`.
+    public func hasWaited(at now: UInt64) -> Bool { now >= notBefore }
+
     private static func nanoseconds(_ milliseconds: Int64) -> UInt64 { UInt64(max(0, milliseconds)) &* 1_000_000 }
 }

@@ -23,7 +23,7 @@ final class DemoDisplay: Sendable {
 
     /// Between two lines of status where there is no terminal, in seconds.
     private static let plainInterval = 2.0
-    private static let barWidth = 16
+    private static let barWidth = 12
 
     init(stream: Stream) {
         descriptor = stream.rawValue
@@ -84,7 +84,7 @@ final class DemoDisplay: Sendable {
         let filled = Int((status.done * Double(Self.barWidth)).rounded())
         let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: Self.barWidth - filled)
         let sides = status.sides.map { side in
-            "\(side.isUp ? "●" : "✗") \(side.datacenter).* \(side.produced) produced \(side.acted) acted \(side.waiting) waiting"
+            "\(side.isUp ? "●" : "✗") \(side.datacenter).* \(side.produced)→\(side.acted), \(side.waiting) waiting"
         }
         let line = "\(bar) " + sides.joined(separator: "  ")
         clear(&state)

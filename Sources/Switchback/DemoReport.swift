@@ -45,7 +45,7 @@ struct DemoReport {
         if result.complaints.isEmpty {
             text += "Nothing lost, nothing repeated that could have been known, in \(Int(result.seconds)) s."
             if home.repeatsAfterFailover > 0 {
-                text += "\nThe \(home.repeatsAfterFailover) repeats after the kill were finished after the last stored checkpoint: nobody could know."
+                text += "\nThe \(home.repeatsAfterFailover) repeats after the kill had been finished after the last checkpoint."
             }
         } else {
             text += "NOT GOOD: " + result.complaints.joined(separator: "; ")

@@ -168,8 +168,10 @@ extension GroupWorker {
         await change(stored, to: next, origin: origin)
     }
 
-    /// When every partition of the origin has a checkpoint of this epoch, all are resumed.
+    /// When every partition of the origin has a checkpoint of this epoch, all are resumed. Not before the old owner's lease
+    /// has surely run out: from `stable` on, a worker that starts anew begins without waiting for that.
     private func settleIfResumed(_ stored: StoredAssignment, origin: Datacenter) async {
+        guard leases[origin]?.hasWaited(at: clock.monotonic()) == true else { return }
         var next = stored.assignment
         for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
         let expected = HandoverController.expectedPartitions(next)
