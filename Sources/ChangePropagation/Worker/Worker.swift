@@ -65,9 +65,9 @@ public struct Worker: Sendable {
         defer { Task { await lookups.close() } }
         var workers: [GroupWorker] = []
         for (group, rules) in Dictionary(grouping: configuration.rules, by: \.group).sorted(by: { $0.key < $1.key }) {
-            let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
-            try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await consumer.clusterID(timeout: .seconds(5)) }
-            workers.append(GroupWorker(setup(group, rules), consumer: consumer, lookups: lookups, store: store, action: action, logger: logger))
+            let worker = try groupWorker(group, rules, cluster, lookups: lookups, store: store, action: action)
+            try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await worker.consumer.clusterID(timeout: .seconds(5)) }
+            workers.append(worker)
         }
         logger.info(
             "Working", metadata: [
@@ -113,14 +113,20 @@ public struct Worker: Sendable {
         return false
     }
 
-    private func setup(_ group: String, _ rules: [Rule]) -> GroupWorker.Setup {
-        GroupWorker.Setup(
+    /// The worker of one group, which has not touched anything yet.
+    func groupWorker(
+        _ group: String, _ rules: [Rule], _ cluster: WorkerConfiguration.ClusterSettings, lookups: KafkaAdmin, store: any SharedStore,
+        action: RuleAction
+    ) throws -> GroupWorker {
+        let setup = GroupWorker.Setup(
             group: group, datacenter: configuration.datacenter, datacenters: Set(configuration.datacenters.keys), rules: rules,
             lease: configuration.lease, checkpoints: configuration.checkpoints, identity: configuration.identity,
             dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout, workerName: Self.processName())
+        let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
+        return GroupWorker(setup, consumer: consumer, lookups: lookups, store: store, action: action, logger: logger)
     }
 
-    private func clientConfiguration(_ cluster: WorkerConfiguration.ClusterSettings) -> KafkaClientConfiguration {
+    func clientConfiguration(_ cluster: WorkerConfiguration.ClusterSettings) -> KafkaClientConfiguration {
         KafkaClientConfiguration(
             bootstrapServers: cluster.bootstrap.split(separator: ",").map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init),
             clientID: "switchback-\(configuration.service)", settings: cluster.kafka, logger: logger)

@@ -1,0 +1,278 @@
+import Handover
+import KafkaLog
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import ChangePropagation
+@testable import Checkpoints
+
+@Suite("A group's worker, against real clusters")
+struct GroupWorkerTests {
+    private let eqiad = WorkerWorld.eqiad
+    private let codfw = WorkerWorld.codfw
+
+    @Test("A stop drains: what was begun is finished and stored, and the next worker repeats nothing")
+    func stopAndGoOn() async throws {
+        try await WorkerWorld.run { world in
+            world.answer { _, _ in
+                try? await Task.sleep(for: .milliseconds(5))
+                return .done(status: 200)
+            }
+            let ids = try world.produce(0..<300)
+            let first = try await world.start(eqiad)
+            try await eventually("some events are acted on") { world.calls.count > 40 }
+            try await first.stop()
+            let before = world.calls.count
+            #expect(before < 300, "the stop came in the middle")
+            let second = try await world.start(eqiad)
+            try await world.waitForCalls(ids)
+            try await second.stop()
+            let counts = world.counts
+            #expect(counts.count == 300)
+            #expect(counts.values.allSatisfy { $0 == 1 })
+        }
+    }
+
+    @Test("A failover: the new side begins only when the old lease has run out, and only then is it called stable")
+    func failoverWaits() async throws {
+        try await WorkerWorld.run { world in
+            let old = try await world.start(eqiad)
+            let new = try await world.start(codfw)
+            try await world.waitForCalls(try world.produce(0..<50))
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            // The old side can't reach the store any more, and goes on reading: only its lease stops it.
+            old.store.failAll(.unavailable)
+            let raised = ContinuousClock.now
+            try await world.controller.failover(world.key, to: codfw)
+            let flowing = Mutex(true)
+            let producer = Task {
+                var number = 50
+                while flowing.withLock({ $0 }) {
+                    try world.produce(number..<number + 1)
+                    number += 1
+                    try await Task.sleep(for: .milliseconds(5))
+                }
+                return number
+            }
+            try await eventually("the new side acts") { world.calls.contains { $0.datacenter == codfw } }
+            let states = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
+            flowing.withLock { $0 = false }
+            let end = try await producer.value
+            try await world.waitForCalls((0..<end).map { "e\($0)" })
+            let calls = world.calls
+            let firstNew = try #require(calls.first { $0.datacenter == codfw })
+            let lastOld = try #require(calls.last { $0.datacenter == eqiad })
+            #expect(lastOld.at < firstNew.at, "never both")
+            #expect(raised.duration(to: firstNew.at) >= WorkerWorld.lease)
+            #expect(states.owner == codfw && states.epoch == 2)
+            // The old side comes back to the store: it sees that it is not its turn, and what it did late is not written.
+            old.store.heal()
+            try await Task.sleep(for: .milliseconds(500))
+            for partition in 0..<2 as Range<Int32> { #expect(try await world.checkpoint(partition)?.epoch == 2) }
+            #expect(world.calls.last { $0.datacenter == eqiad }?.at == lastOld.at)
+            try await old.stop()
+            try await new.stop()
+        }
+    }
+
+    @Test("While a failover waits for the old lease, the assignment is not stable: a worker that starts then waits too")
+    func notStableBeforeTheLeaseEnds() async throws {
+        try await WorkerWorld.run { world in
+            let old = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<20))
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            old.store.failAll(.unavailable)
+            let raised = ContinuousClock.now
+            try await world.controller.failover(world.key, to: codfw)
+            let new = try await world.start(codfw)
+            var seen: Assignment.Phase?
+            while raised.duration(to: .now) < WorkerWorld.lease - .milliseconds(50) {
+                seen = try await world.assignment()?.phase
+                #expect(seen == .resuming(from: eqiad))
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            try await eventually("it is stable in the end") { try await world.assignment()?.phase == .stable }
+            try await old.stop()
+            try await new.stop()
+        }
+    }
+
+    @Test("There and back by planned handovers while events flow: each event is acted on once")
+    func thereAndBack() async throws {
+        try await WorkerWorld.run { world in
+            world.answer { _, _ in
+                try? await Task.sleep(for: .milliseconds(3))
+                return .done(status: 200)
+            }
+            let home = try await world.start(eqiad)
+            let away = try await world.start(codfw)
+            let flowing = Mutex(true)
+            let producer = Task {
+                var number = 0
+                while flowing.withLock({ $0 }) {
+                    try world.produce(number..<number + 5)
+                    number += 5
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                return number
+            }
+            try await eventually("it acts, and the assignment knows its partitions") {
+                try await world.assignment()?.partitions.isEmpty == false && world.calls.count > 50
+            }
+            for target in [codfw, eqiad, codfw, eqiad] {
+                try await world.controller.beginSwitchover(world.key, to: target)
+                let end = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
+                #expect(end.owner == target)
+                let before = world.calls.count
+                try await eventually("\(target) acts") { world.calls.dropFirst(before).contains { $0.datacenter == target } }
+            }
+            flowing.withLock { $0 = false }
+            let end = try await producer.value
+            try await world.waitForCalls((0..<end).map { "e\($0)" })
+            try await Task.sleep(for: .milliseconds(200))
+            let counts = world.counts
+            let repeated = counts.filter { $0.value > 1 }
+            #expect(repeated.isEmpty)
+            #expect(counts.count == end)
+            #expect(try await world.gaps() == 0)
+            try await home.stop()
+            try await away.stop()
+        }
+    }
+
+    @Test("A cancelled drain: the old side goes on in a new epoch, without a loss or a repeat")
+    func cancelledDrain() async throws {
+        try await WorkerWorld.run { world in
+            let home = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<20))
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            // An action that does not end keeps one partition from being sealed.
+            let isHeld = Mutex(true)
+            world.answer { id, _ in
+                while id == "e20", isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                return .done(status: 200)
+            }
+            try world.produce(20..<60)
+            try await world.waitForCalls(["e20"])
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            try await eventually("one partition is sealed") { try await world.checkpoint(1)?.sealed == true }
+            try await world.controller.cancel(world.key)
+            isHeld.withLock { $0 = false }
+            try world.produce(60..<100)
+            try await world.waitForCalls((0..<100).map { "e\($0)" })
+            let counts = world.counts
+            #expect(counts.values.allSatisfy { $0 == 1 })
+            #expect(try await world.assignment()?.epoch == 2)
+            try await eventually("both partitions are written in the new epoch") {
+                let epochs = [try await world.checkpoint(0)?.epoch, try await world.checkpoint(1)?.epoch]
+                return epochs == [2, 2]
+            }
+            try await home.stop()
+        }
+    }
+
+    @Test("Workers of one datacenter join and leave: the partitions move, and each event is acted on once")
+    func joinAndLeave() async throws {
+        try await WorkerWorld.run(partitions: 6) { world in
+            world.answer { _, _ in
+                try? await Task.sleep(for: .milliseconds(2))
+                return .done(status: 200)
+            }
+            let first = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<60))
+            let second = try await world.start(eqiad)
+            for number in 60..<300 {
+                try world.produce(number..<number + 1)
+                try await Task.sleep(for: .milliseconds(4))
+            }
+            try await second.stop()
+            let third = try await world.start(eqiad)
+            for number in 300..<450 {
+                try world.produce(number..<number + 1)
+                try await Task.sleep(for: .milliseconds(4))
+            }
+            try await first.stop()
+            try await world.waitForCalls((0..<450).map { "e\($0)" })
+            try await third.stop()
+            let repeated = world.counts.filter { $0.value > 1 }
+            #expect(repeated.isEmpty)
+        }
+    }
+
+    @Test("An action that fails for good stops its partition alone; after a restart it is met again, what was done past it is not")
+    func haltedPartition() async throws {
+        try await WorkerWorld.run { world in
+            let isBroken = Mutex(true)
+            world.answer { id, _ in id == "e10" && isBroken.withLock { $0 } ? .failed(.status(400)) : .done(status: 200) }
+            let first = try await world.start(eqiad)
+            let ids = try world.produce(0..<60)
+            try await world.waitForCalls(ids.enumerated().filter { $0.offset % 2 == 1 }.map(\.element) + ["e10"])
+            try await Task.sleep(for: .milliseconds(200))
+            #expect(try await world.checkpoint(0)?.position.offset == 5, "e10 is at 5 in partition 0, and is not passed")
+            #expect(try await world.checkpoint(1)?.position.offset == 30)
+            let done = world.counts
+            try await first.stop()
+            isBroken.withLock { $0 = false }
+            let second = try await world.start(eqiad)
+            try await world.waitForCalls(ids)
+            try await second.stop()
+            let counts = world.counts
+            #expect(counts["e10"] == 2)
+            #expect(done.keys.allSatisfy { $0 == "e10" || counts[$0] == 1 }, "what was done past the failed one was remembered")
+        }
+    }
+
+    @Test("A log that was trimmed past the checkpoint is a gap event, and the worker goes on after it")
+    func trimmedLog() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            let first = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<20))
+            try await first.stop()
+            try world.produce(20..<60)
+            try world.clusters[eqiad]?.deleteRecords(WorkerWorld.topic, 0, before: 40)
+            let second = try await world.start(eqiad)
+            try await world.waitForCalls((40..<60).map { "e\($0)" })
+            try await eventually("the gap is in the store") { try await world.gaps() == 1 }
+            let counts = world.counts
+            #expect((20..<40).allSatisfy { counts["e\($0)"] == nil })
+            #expect((0..<20).allSatisfy { counts["e\($0)"] == 1 })
+            try await second.stop()
+        }
+    }
+
+    @Test("Events that can't be parsed, tombstones and events without an id move the position and stop nothing")
+    func poison() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            let cluster = try #require(world.clusters[eqiad])
+            try world.produce(0..<3)
+            for value in [nil, "", "{", "\u{0}", "[]", "{}", #"{"id":null}"#, #"{"id":7}"#] as [String?] {
+                try cluster.append([.init(timestamp: -1, value: value.map { Array($0.utf8) })], to: WorkerWorld.topic, 0)
+            }
+            try world.produce(3..<6)
+            let running = try await world.start(eqiad, rule: "    on_failure: skip")
+            try await world.waitForCalls((0..<6).map { "e\($0)" })
+            try await eventually("everything is passed") { try await world.checkpoint(0)?.position.offset == 14 }
+            try await running.stop()
+        }
+    }
+
+    @Test("The store is away for a while: actions stop with the lease, go on afterwards, and nothing is done twice")
+    func storeAway() async throws {
+        try await WorkerWorld.run { world in
+            let running = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<20))
+            running.store.failAll(.unavailable)
+            try await Task.sleep(for: WorkerWorld.lease + .milliseconds(200))
+            let stopped = world.calls.count
+            try world.produce(20..<60)
+            try await Task.sleep(for: .milliseconds(400))
+            #expect(world.calls.count == stopped, "the lease has run out")
+            running.store.heal()
+            try await world.waitForCalls((0..<60).map { "e\($0)" })
+            try await running.stop()
+            let counts = world.counts
+            #expect(counts.values.allSatisfy { $0 == 1 })
+        }
+    }
+}
