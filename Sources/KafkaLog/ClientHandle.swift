@@ -12,6 +12,9 @@ final class ClientHandle: @unchecked Sendable {
     let mainQueue: OpaquePointer
     /// Answers to commits and admin requests.
     let replyQueue: OpaquePointer
+    /// Where rebalances and records go while a consumer closes. Not the reply queue: an answer to a commit that arrives late
+    /// there would abort the process when it is read as a record.
+    let closeQueue: OpaquePointer
     let context: CallbackContext
     let pool = PointerPool()
     /// librdkafka's handles of the topics that were written to. Touched by the client's thread alone.
@@ -26,6 +29,7 @@ final class ClientHandle: @unchecked Sendable {
         let retainedContext = Unmanaged.passRetained(context)
         rd_kafka_conf_set_opaque(settings.pointer, retainedContext.toOpaque())
         rd_kafka_conf_set_log_cb(settings.pointer, logCallback)
+        if type == RD_KAFKA_CONSUMER { context.join.install(settings) }
         var text = [CChar](repeating: 0, count: 512)
         guard let client = rd_kafka_new(type, settings.pointer, &text, text.count) else {
             retainedContext.release()
@@ -35,7 +39,7 @@ final class ClientHandle: @unchecked Sendable {
         settings.wasTaken()
         if type == RD_KAFKA_CONSUMER { rd_kafka_poll_set_consumer(client) }
         let queue = type == RD_KAFKA_CONSUMER ? rd_kafka_queue_get_consumer(client) : rd_kafka_queue_get_main(client)
-        guard let queue, let reply = rd_kafka_queue_new(client) else {
+        guard let queue, let reply = rd_kafka_queue_new(client), let close = rd_kafka_queue_new(client) else {
             rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
             retainedContext.release()
             throw .failed(LibraryFailure(RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, operation: "create client queues"))
@@ -44,6 +48,7 @@ final class ClientHandle: @unchecked Sendable {
         self.context = context
         mainQueue = queue
         replyQueue = reply
+        closeQueue = close
         wake = Unmanaged.passRetained(thread)
         for queue in [mainQueue, replyQueue] {
             rd_kafka_queue_cb_event_enable(
@@ -64,8 +69,14 @@ final class ClientHandle: @unchecked Sendable {
     }
 
     deinit {
+        // librdkafka below 2.3 aborts the process when a client that joined by cooperative-sticky is destroyed before its first
+        // assignment (its issue 4312): such a client is left alone, with its threads, until the process ends.
+        if context.awaitsFirstAssignment, rd_kafka_version() < 0x0203_0000 {
+            context.logger.debug("a client without a first assignment is not destroyed")
+            return
+        }
         let remains = Remains(
-            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue], context: Unmanaged.passUnretained(context), wake: wake)
+            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue, closeQueue], context: Unmanaged.passUnretained(context), wake: wake)
         // Without a thread the caller waits: rather that than a leak.
         if spawnThread(name: "kafka-destroy", { remains.destroy() }) != 0 { remains.destroy() }
     }
@@ -94,14 +105,20 @@ final class ClientHandle: @unchecked Sendable {
 
 /// What librdkafka's callbacks write to.
 final class CallbackContext: @unchecked Sendable {
-    // @unchecked: `logger`, `statistics` never change; `rebalances`, `errors`, `isClosing` are touched only by callbacks that
-    // librdkafka runs inside calls of the client's thread, and by that thread.
+    // @unchecked: the constants are safe to share; the variables are touched only by callbacks that librdkafka runs inside
+    // calls of the client's thread, by that thread, and by whoever destroys the client when nobody uses it any more.
     let logger: Logger
     let statistics: StatisticsReporter
+    let join = JoinWatch()
     var rebalances: [Rebalance] = []
     var errors: [KafkaLogError] = []
     /// While closing nobody answers a revocation: the callback does.
     var isClosing = false
+    /// It has subscribed, and the group has never given it an assignment, not even an empty one.
+    private(set) var awaitsFirstAssignment = false
+    private var wasEverAssigned = false
+
+    func expectsFirstAssignment() { awaitsFirstAssignment = !wasEverAssigned }
 
     struct Rebalance {
         enum Kind { case assign, revoke, lost }
@@ -142,6 +159,7 @@ final class CallbackContext: @unchecked Sendable {
     ) {
         let isCooperative = rd_kafka_rebalance_protocol(client).map { String(cString: $0) } == "COOPERATIVE"
         let isAssignment = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+        if isAssignment { (wasEverAssigned, awaitsFirstAssignment) = (true, false) }
         if isClosing {
             // librdkafka waits for the answer before it leaves the group.
             if isCooperative, !isAssignment, let list {

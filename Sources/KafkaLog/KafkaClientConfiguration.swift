@@ -29,6 +29,15 @@ public struct KafkaClientConfiguration: Sendable {
         self.requestTimeout = requestTimeout
     }
 
+    /// What librdkafka has against one setting by itself: an unknown name, a wrong value. nil: nothing.
+    public static func problem(setting name: String, value: String) -> String? {
+        do throws(KafkaLogError) { try ClientSettings().set(name, value) } catch {
+            guard case .invalidSetting(_, _, let reason) = error else { return "\(error)" }
+            return reason
+        }
+        return nil
+    }
+
     /// Settings that are the same in every consumer, because positions would be wrong with another value:
     /// this library never lets librdkafka choose, store or commit a position by itself, and never asks for END markers
     /// (librdkafka 2.0.2 mixes them up with batches).

@@ -11,6 +11,7 @@ extension KafkaConsumer {
         let handle = try openHandle()
         let list = PartitionList(topics.map { TopicPartition(topic: $0, partition: -1) })
         try KafkaLogError.check(rd_kafka_subscribe(handle.client, list.list), "subscribe")
+        if configuration.assignmentStrategy.contains("cooperative-sticky") { handle.context.expectsFirstAssignment() }
     }
 
     /// Leaves the group; the assignment is revoked by events as usual.

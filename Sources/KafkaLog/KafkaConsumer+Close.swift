@@ -42,7 +42,7 @@ extension KafkaConsumer {
             }
         }
         partitions.removeAll()
-        if let error = rd_kafka_consumer_close_queue(handle.client, handle.replyQueue) {
+        if let error = rd_kafka_consumer_close_queue(handle.client, handle.closeQueue) {
             configuration.client.logger.warning(
                 "closing the consumer failed", metadata: ["error": "\(String(cString: rd_kafka_error_string(error)))"])
             rd_kafka_error_destroy(error)
@@ -55,7 +55,7 @@ extension KafkaConsumer {
             // The rebalance callback runs in here and answers while `isClosing`; records that still come are dropped.
             // (rd_kafka_queue_poll_callback would abort the process at a record that has no callback.)
             let count = rd_kafka_consume_batch_queue(
-                handle.replyQueue, Self.closeSliceMilliseconds, messages, Self.closeBatchLimit)
+                handle.closeQueue, Self.closeSliceMilliseconds, messages, Self.closeBatchLimit)
             for index in 0..<Swift.max(0, count) { rd_kafka_message_destroy(messages[index]) }
         }
         return true

@@ -17,7 +17,8 @@ extension KafkaConsumer {
 
     /// Commits to the group and waits for the broker's answer. Reading goes on meanwhile.
     ///
-    /// - Throws: `partitionsFailed` with what was not committed (the others were), `failed`, `wrongCluster`;
+    /// - Throws: `partitionsFailed` with what was not committed (the others were), `failed` (with `isRebalance` while the group
+    ///   changes its members: nothing was sent, a later commit covers it), `wrongCluster`;
     ///   `deadlineExceeded` when no answer came: it may have been committed or not.
     public func commit(
         _ offsets: [TopicPartition: CommittedOffset], timeout: Duration = .seconds(10)
@@ -40,7 +41,7 @@ extension KafkaConsumer {
         try result.get()
     }
 
-    /// Commits to the group without waiting. A failure comes as a `failed` event.
+    /// Commits to the group without waiting. A failure comes as a `failed` event; throws as `commit` while a rebalance goes on.
     public func enqueueCommit(_ offsets: [TopicPartition: CommittedOffset]) throws(KafkaLogError) {
         guard !offsets.isEmpty else { return }
         try sendCommit(offsets, id: 0)
@@ -50,6 +51,9 @@ extension KafkaConsumer {
         guard configuration.groupID != nil else { throw .invalidArgument("a commit needs a group id in the configuration") }
         let handle = try openHandle()
         try checkCluster(offsets.mapValues(\.position))
+        guard !handle.context.join.isJoining else {
+            throw .failed(LibraryFailure(RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, operation: "commit"))
+        }
         let list = PartitionList(capacity: offsets.count)
         for (partition, offset) in offsets { list.add(partition, offset: offset.position.offset, metadata: offset.metadata) }
         let code = rd_kafka_commit_queue(

@@ -51,10 +51,14 @@ public actor KafkaConsumer {
     static let idlePollInterval: Duration = .seconds(5)
 
     /// What this librdkafka needs so that a full local queue doesn't put its broker thread to sleep for a second: the setting for it
-    /// from 2.2 on; before, frequent small requests wake the thread.
+    /// from 2.2 on; before, frequent small requests wake the thread. What is known of topics must stay valid for longer than
+    /// between two of these (unless set, it ends after three): joining a group would wait for it again and again.
     public static let speedDefaults: [String: String] =
-        ClientSettings().setIfKnown("fetch.queue.backoff.ms", "10")
-        ? ["fetch.queue.backoff.ms": "10"] : ["topic.metadata.refresh.interval.ms": "30"]
+        hasQueueBackoff
+        ? ["fetch.queue.backoff.ms": "10"] : ["topic.metadata.refresh.interval.ms": "30", "metadata.max.age.ms": "900000"]
+
+    /// Whether this librdkafka knows `fetch.queue.backoff.ms` (2.2 and later).
+    public static let hasQueueBackoff = ClientSettings().setIfKnown("fetch.queue.backoff.ms", "10")
 
     /// Makes the client. Does not wait for a broker. Throws `invalidSetting`, `reservedSetting`, or `failed` when librdkafka
     /// refuses the settings together.

@@ -78,6 +78,9 @@ public enum KafkaLogError: Error, Hashable, Sendable {
         }
     }
 
+    /// The group is changing its members: nothing is wrong, and it passes.
+    public var isRebalance: Bool { code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.rawValue }
+
     /// How loud a client's error is in the log: one connection that fails is everyday life of a cluster, and librdkafka goes
     /// on with the others; no broker at all is not.
     public var severity: Logger.Level {

@@ -174,6 +174,10 @@ import Testing
             #"worker.yaml:1:1: "rules" is missing; give at least one, such as rules: {purge: {topic: mediawiki.page_change, exec: {…}}}"#,
             #"worker.yaml:1:1: "store" is missing; give store: {sqlite: FILE}, or store: {etcd: {endpoints: [URL, …]}}"#),
         Case(
+            "Kafka settings that librdkafka does not take", edit("  codfw: {bootstrap: \"127.0.0.1:29092\"}", "  codfw: {bootstrap: \"127.0.0.1:29092\", kafka: {fetch.min.byte: 1, security.protocol: tls}}"),
+            #"worker.yaml:5:65: "fetch.min.byte" in "kafka" of datacenter "codfw": No such configuration property: "fetch.min.byte""#,
+            #"worker.yaml:5:87: "security.protocol" in "kafka" of datacenter "codfw": Invalid value "tls" for configuration property "security.protocol""#),
+        Case(
             "a datacenter that is not listed", edit("datacenter: eqiad", "datacenter: eqaid"),
             #"worker.yaml:2:13: "datacenter": no such datacenter "eqaid"; "datacenters" lists codfw, eqiad; did you mean "eqiad"?"#),
         Case(

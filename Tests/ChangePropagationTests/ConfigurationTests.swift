@@ -76,10 +76,10 @@ import Testing
     }
 
     @Test func kafkaSettingsArePassedOn() throws {
-        let yaml = smallestFile.replacing("\"127.0.0.1:19092\"}", with: "[\"a:1\", \"b:2\"], kafka: {security.protocol: ssl, fetch.min.bytes: 1, debug: false}}")
+        let yaml = smallestFile.replacing("\"127.0.0.1:19092\"}", with: "[\"a:1\", \"b:2\"], kafka: {security.protocol: ssl, fetch.min.bytes: 1, socket.keepalive.enable: false}}")
         let eqiad = try #require(Datacenter("eqiad"))
         let cluster = try parse(yaml + "    topic: a\n").datacenters[eqiad]
-        #expect(cluster == .init(bootstrap: "a:1,b:2", kafka: ["security.protocol": "ssl", "fetch.min.bytes": "1", "debug": "false"]))
+        #expect(cluster == .init(bootstrap: "a:1,b:2", kafka: ["security.protocol": "ssl", "fetch.min.bytes": "1", "socket.keepalive.enable": "false"]))
     }
 
     @Test(arguments: [

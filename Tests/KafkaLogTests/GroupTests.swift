@@ -234,4 +234,95 @@ struct GroupTests {
             try? await older.close(within: .seconds(1))
         }
     }
+
+    /// A member that leaves before the group gave it anything: librdkafka below 2.3 would end the process (its issue 4312).
+    @Test func aMemberMayLeaveBeforeItsFirstAssignment() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            let held = cluster.faults.add(FaultRule(.delayReply(.seconds(3)), apiKey: .syncGroup))
+            do {
+                let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+                try await consumer.subscribe(to: ["t"])
+                let deadline = within(10)
+                while cluster.faults.strikes(held) == 0, ContinuousClock.now < deadline {
+                    _ = try await consumer.nextEvent(deadline: within(0.02))
+                }
+                #expect(cluster.faults.strikes(held) == 1, "it has joined, and waits for its first assignment")
+                try? await consumer.close(within: .milliseconds(200))
+            }
+            // Destroying goes on in the background.
+            try await Task.sleep(for: .seconds(4))
+        }
+    }
+
+    /// Commits go on all the time while another member joins: librdkafka below 2.10 would take the partitions for lost (its
+    /// issue 4059).
+    @Test func commitsWhileTheGroupGrowsLoseNoPartition() async throws {
+        try await withLocalKafka(partitions: 4) { cluster in
+            try cluster.createTopic("t", partitions: 4)
+            let first = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await first.subscribe(to: ["t"])
+            _ = try await assignment(first)
+            let id = try await first.clusterID()
+            try await first.acceptAssignment(starts("t", 4, in: id))
+            let second = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+            try await second.subscribe(to: ["t"])
+            let joining = Task { try await runMember(second, Seen(), startsAt: { given in
+                Dictionary(uniqueKeysWithValues: given.map { ($0, Position(0, in: id)) })
+            }) }
+            var refused = 0, offset: Int64 = 0
+            var kept: [TopicPartition] = []
+            let deadline = within(20)
+            while kept.count != 2, ContinuousClock.now < deadline {
+                switch try await first.nextEvent(deadline: within(0.01)) {
+                case .lost(let partitions)?: Issue.record("lost \(partitions)")
+                case .revoking?:
+                    // It joins anew now: both members' JoinGroups are answered late.
+                    cluster.faults.add(FaultRule(.delayReply(.milliseconds(500)), apiKey: .joinGroup, count: 2))
+                    try await first.completeRevocation()
+                case .assigned?: try await first.acceptAssignment([:])
+                case .failed(let error)?: Issue.record("\(error)")
+                default: break
+                }
+                kept = Array(await first.assignedPartitions)
+                offset += 1
+                do {
+                    try await first.enqueueCommit(Dictionary(uniqueKeysWithValues: kept.map { ($0, CommittedOffset(Position(offset, in: id))) }))
+                } catch let error as KafkaLogError where error.isRebalance { refused += 1 }
+            }
+            #expect(kept.count == 2)
+            // The rejoin that gives the others their new owner is still to come.
+            for _ in 0..<200 {
+                if case .lost(let partitions)? = try await first.nextEvent(deadline: within(0.01)) { Issue.record("lost \(partitions)") }
+                offset += 1
+                do {
+                    try await first.enqueueCommit(Dictionary(uniqueKeysWithValues: kept.map { ($0, CommittedOffset(Position(offset, in: id))) }))
+                } catch let error as KafkaLogError where error.isRebalance { refused += 1 }
+            }
+            #expect(refused > 0, "commits came while the group was joining")
+            joining.cancel()
+            _ = await joining.result
+            try await first.close()
+            try await second.close()
+        }
+    }
+
+    /// Commits that are not answered yet when the consumer closes: their answers come late, and are no records.
+    @Test func aCommitMayBeOnItsWayAtClose() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try cluster.createTopic("t")
+            for _ in 0..<3 {
+                let consumer = try makeConsumer(cluster.bootstrapServers, group: "g", Self.quick)
+                try await consumer.subscribe(to: ["t"])
+                let given = try await assignment(consumer)
+                let id = try await consumer.clusterID()
+                try await consumer.acceptAssignment(starts("t", 1, in: id))
+                cluster.faults.add(FaultRule(.delayReply(.milliseconds(50)), apiKey: .offsetCommit))
+                for offset in 1...20 {
+                    try await consumer.enqueueCommit(Dictionary(uniqueKeysWithValues: given.map { ($0, CommittedOffset(Position(Int64(offset), in: id))) }))
+                }
+                try await consumer.close(within: .seconds(5))
+            }
+        }
+    }
 }

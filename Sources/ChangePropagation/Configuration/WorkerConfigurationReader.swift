@@ -148,6 +148,10 @@ private struct WorkerConfigurationReader {
                 entry.value.report("\"\(entry.key)\" in \(map.name): {env(NAME)} is not supported yet; write the value")
                 continue
             }
+            if let problem = KafkaClientConfiguration.problem(setting: entry.key, value: text) {
+                entry.value.report("\"\(entry.key)\" in \(map.name): \(problem)")
+                continue
+            }
             settings[entry.key] = text
         }
         return settings

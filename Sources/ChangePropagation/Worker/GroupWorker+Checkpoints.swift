@@ -141,10 +141,11 @@ extension GroupWorker {
             offsets[partition] = CommittedOffset(done.position, metadata: CommitMetadata.write(epoch: work.epoch, last: last))
         }
         guard !offsets.isEmpty else { return }
-        do {
+        do throws(KafkaLogError) {
             if wait { try await consumer.commit(offsets, timeout: .seconds(5)) } else { try await consumer.enqueueCommit(offsets) }
             for (partition, offset) in offsets { partitions[partition]?.lastCommitted = offset.position.offset }
         } catch {
+            guard !error.isRebalance else { return }
             logger.warning("Committing to the local Kafka failed; the next one covers it", metadata: ["error": "\(error)"])
         }
     }

@@ -134,8 +134,13 @@ public struct Worker: Sendable {
 
     private func consumerConfiguration(_ group: String, _ cluster: WorkerConfiguration.ClusterSettings) -> KafkaConsumerConfiguration {
         var client = clientConfiguration(cluster)
-        let session = String(configuration.sessionTimeout.nanoseconds / 1_000_000)
-        client.settings["session.timeout.ms"] = client.settings["session.timeout.ms"] ?? session
+        let session = configuration.sessionTimeout.nanoseconds / 1_000_000
+        // Members hear of a rebalance with their next heartbeat: at librdkafka's 3 s every change of members would take as long.
+        var own = ["session.timeout.ms": String(session), "heartbeat.interval.ms": String(max(1, min(1_000, session / 3)))]
+        // A worker reads no faster than it acts: a request every quarter of a second keeps an old librdkafka's queue awake, and
+        // a cluster with hundreds of workers unmoved.
+        if !KafkaConsumer.hasQueueBackoff { own["topic.metadata.refresh.interval.ms"] = "250" }
+        client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(
             client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
     }

@@ -179,21 +179,27 @@ struct GroupWorkerTests {
                 try? await Task.sleep(for: .milliseconds(2))
                 return .done(status: 200)
             }
-            let first = try await world.start(eqiad)
-            try await world.waitForCalls(try world.produce(0..<60))
-            let second = try await world.start(eqiad)
-            for number in 60..<300 {
-                try world.produce(number..<number + 1)
-                try await Task.sleep(for: .milliseconds(4))
+            var number = 0
+            /// Writes events one by one until they are acted on by that worker.
+            func produceUntilActs(_ worker: Int) async throws {
+                let deadline = ContinuousClock.now + .seconds(20)
+                while !world.calls.contains(where: { $0.worker == worker }), ContinuousClock.now < deadline {
+                    try world.produce(number..<number + 1)
+                    number += 1
+                    try await Task.sleep(for: .milliseconds(4))
+                }
+                #expect(world.calls.contains { $0.worker == worker })
             }
+            let first = try await world.start(eqiad)
+            try await produceUntilActs(0)
+            let second = try await world.start(eqiad)
+            try await produceUntilActs(1)
             try await second.stop()
             let third = try await world.start(eqiad)
-            for number in 300..<450 {
-                try world.produce(number..<number + 1)
-                try await Task.sleep(for: .milliseconds(4))
-            }
+            try await produceUntilActs(2)
             try await first.stop()
-            try await world.waitForCalls((0..<450).map { "e\($0)" })
+            try world.produce(number..<number + 60)
+            try await world.waitForCalls((0..<number + 60).map { "e\($0)" })
             try await third.stop()
             let repeated = world.counts.filter { $0.value > 1 }
             #expect(repeated.isEmpty)

@@ -21,6 +21,8 @@ final class WorkerWorld: Sendable {
     struct Call: Sendable {
         let id: String
         let datacenter: Datacenter
+        /// Counts from 0 in the order in which workers were started.
+        let worker: Int
         let at: ContinuousClock.Instant
     }
 
@@ -66,6 +68,9 @@ final class WorkerWorld: Sendable {
         for partition in 0..<partitions { try clusters[Self.codfw]?.skipOffsets(Self.topic, partition, count: 100) }
     }
 
+    /// librdkafka's `debug` in eqiad's workers: empty for none.
+    static let debug = ProcessInfo.processInfo.environment["SWITCHBACK_TEST_RDKAFKA"].map { "debug: '\($0)'" } ?? ""
+
     static let quiet: Logger = {
         var logger = Logger(label: "test")
         logger.logLevel = ProcessInfo.processInfo.environment["SWITCHBACK_TEST_LOG"] == nil ? .critical : .debug
@@ -92,7 +97,9 @@ final class WorkerWorld: Sendable {
             service: test
             datacenter: \(datacenter)
             datacenters:
-              eqiad: {bootstrap: "\(servers[Self.eqiad] ?? "")"}
+              eqiad:
+                bootstrap: "\(servers[Self.eqiad] ?? "")"
+                kafka: {\(Self.debug)}
               codfw: {bootstrap: "\(servers[Self.codfw] ?? "")"}
             store: {sqlite: unused.db}
             identity: json:id
@@ -115,9 +122,10 @@ final class WorkerWorld: Sendable {
         let process = Worker(configuration, logger: Self.quiet)
         let lookups = try KafkaAdmin(process.clientConfiguration(cluster))
         let store = store.handle(named: "\(datacenter)")
+        let number = running.withLock { $0.count }
         let action = RuleAction { [self] request, _ in
             let id = String(request.url.split(separator: "/").last ?? "")
-            made.withLock { $0.append(Call(id: id, datacenter: datacenter, at: .now)) }
+            made.withLock { $0.append(Call(id: id, datacenter: datacenter, worker: number, at: .now)) }
             let answer = answers.withLock { $0 }
             return await answer(id, datacenter)
         }
