@@ -72,6 +72,8 @@ public enum CheckpointCodec {
         let beyond = try input.fingerprints("beyond")
         let beyondSpan = try input.varint()
         guard input.isAtEnd else { throw .malformed("bytes after the last field") }
+        // Beyond any real value; sums with them must not overflow.
+        guard [epoch, disorder, beyondSpan].allSatisfy({ (0...(1 << 53)).contains($0) }), position.offset >= 0 else { throw .malformed("range") }
         let done = DonePrefix(
             witness: witness, disorder: disorder, tail: tail, beyond: beyond, beyondSpan: beyondSpan, position: position,
             timestampType: type)

@@ -94,9 +94,17 @@ public struct CheckpointStore: Sendable {
         // A key counts twice (expected and written), the fence once.
         let most = max(1, (store.maximumTransactionSize - 1) / 2)
         var results: [TopicPartition: CheckpointWriteResult] = [:]
+        var failure: StoreError?
         for first in stride(from: 0, to: writes.count, by: most) {
             let chunk = Array(writes[first..<min(first + most, writes.count)])
-            results.merge(await saveChunk(group: group, chunk, fence: fence)) { $1 }
+            if let failure {
+                // A store that does not answer is not asked for each chunk: the next occasion writes them.
+                for write in chunk { results[write.partition] = .failed(failure) }
+                continue
+            }
+            let saved = await saveChunk(group: group, chunk, fence: fence)
+            for case .failed(let error) in saved.values where error.isRetriable { failure = error }
+            results.merge(saved) { $1 }
         }
         return results
     }
@@ -129,7 +137,7 @@ public struct CheckpointStore: Sendable {
                     }
                 }
             } catch {
-                for write in pending { results[write.partition] = await afterError(error, write, group: group) }
+                results.merge(await afterError(error, pending, group: group)) { $1 }
                 return results
             }
         }
@@ -158,13 +166,20 @@ public struct CheckpointStore: Sendable {
         }
     }
 
-    /// An ambiguous answer is never taken for a no: one's own value in the store counts as success.
-    private func afterError(_ error: StoreError, _ write: CheckpointWrite, group: String) async -> CheckpointWriteResult {
-        guard error.kind == .ambiguous else { return .failed(error) }
+    /// An ambiguous answer is never taken for a no: one's own value in the store counts as success. One read for all of them:
+    /// a store that hangs must not be waited for once for each.
+    private func afterError(_ error: StoreError, _ writes: [CheckpointWrite], group: String) async -> [TopicPartition: CheckpointWriteResult] {
+        var results = Dictionary(uniqueKeysWithValues: writes.map { ($0.partition, CheckpointWriteResult.failed(error)) })
+        guard error.kind == .ambiguous else { return results }
         do throws(StoreError) {
-            let now = try await store.get(Self.key(group: group, write.partition))
-            if let now, now.bytes == CheckpointCodec.encode(write.checkpoint) { return .saved(revision: now.revision) }
-            return .failed(error)
-        } catch { return .failed(error) }
+            let prefix = writes.count == 1 ? nil : StoreKey(segments: Array(Self.key(group: group, writes[0].partition).segments.dropLast(2)))
+            let listed = if let prefix { try await store.list(under: prefix).entries } else { [StoreKey: StoredValue]() }
+            for write in writes {
+                let key = Self.key(group: group, write.partition)
+                let now = prefix == nil ? try await store.get(key) : listed[key]
+                if let now, now.bytes == CheckpointCodec.encode(write.checkpoint) { results[write.partition] = .saved(revision: now.revision) }
+            }
+        } catch {}
+        return results
     }
 }

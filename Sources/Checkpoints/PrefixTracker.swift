@@ -67,6 +67,9 @@ public struct PrefixTracker: Sendable {
     /// True when as many records are finished past the prefix as may be: begin no further action until it moves.
     public var isFull: Bool { actedBeyond >= limits.beyond }
 
+    /// Records kept: those past the prefix, finished or not.
+    public var held: Int { entries.count }
+
     /// Offset and time of the oldest record that holds the prefix back; nil when nothing is running.
     public var oldestRunning: (offset: Int64, timestamp: MillisecondTimestamp?)? {
         entries.first.map { ($0.offset, $0.timestamp) }

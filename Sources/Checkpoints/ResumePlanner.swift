@@ -10,8 +10,11 @@ public struct ResumePlanner: Sendable {
     public struct Settings: Sendable, Hashable {
         /// Least step back of the lookup, in milliseconds.
         public var slack: Int64 = 1_000
-        /// How long to hold at the log's end for a tail that does not come, in nanoseconds. nil: for ever.
-        public var hold: UInt64? = 30_000_000_000
+        /// How long to hold at the log's end for a tail that does not come, in nanoseconds.
+        public var hold: UInt64 = 30_000_000_000
+        /// A tail that will come (a sealed checkpoint's) is waited for without end, unless something speaks against it:
+        /// retention may have eaten the place, or what was read last is newer than the place can be.
+        public var waitsForTail = false
         /// LogAppendTime topics: how far back the lookup goes beside the slack, in milliseconds. Step 5.
         public var appendTimeBound: Int64 = 600_000
         public init() {}
@@ -84,7 +87,7 @@ public struct ResumePlanner: Sendable {
         case acting(from: Int64, Method)
     }
 
-    public let settings: Settings
+    public var settings: Settings
     public let checkpoint: Checkpoint?
     public private(set) var log: Log
     public private(set) var phase: Phase = .scanning(holding: false)
@@ -240,6 +243,9 @@ public struct ResumePlanner: Sendable {
 
     // MARK: Reading
 
+    /// Whether the one record that confirms a position of this cluster is waited for.
+    public var isConfirming: Bool { if case .confirming = stage { true } else { false } }
+
     /// Judges the next record, in log order. `now` is monotonic nanoseconds.
     public mutating func see(
         offset: Int64, fingerprint: Fingerprint, timestamp: MillisecondTimestamp?, now: UInt64
@@ -295,9 +301,12 @@ public struct ResumePlanner: Sendable {
             return .restart(findPlace(), gap: takeGap())
         case .scanning:
             phase = .scanning(holding: true)
-            guard let hold = settings.hold else { return nil }
+            if settings.waitsForTail, fallbackMethod != .logStart, !isLastPast {
+                holdUntil = nil
+                return nil
+            }
             guard let until = holdUntil else {
-                holdUntil = now &+ hold
+                holdUntil = now &+ settings.hold
                 return nil
             }
             return now >= until ? giveUp() : nil
@@ -315,9 +324,20 @@ public struct ResumePlanner: Sendable {
 
     /// The last 16 times read are all newer than the checkpoint's place can be.
     private var isPast: Bool {
-        guard let checkpoint, let witness = checkpoint.witness, times.count >= Checkpoint.witnesses, let oldest = times.min()
-        else { return false }
-        return oldest > witness.moved(by: checkpoint.disorder + 2 * settings.slack + appendTimeStep)
+        guard let lastPlaceTime, times.count >= Checkpoint.witnesses, let oldest = times.min() else { return false }
+        return oldest > lastPlaceTime
+    }
+
+    /// The last time read is newer than the checkpoint's place can be.
+    private var isLastPast: Bool {
+        guard let lastPlaceTime, let last = times.last else { return false }
+        return last > lastPlaceTime
+    }
+
+    /// The latest time that a record at the checkpoint's place can have.
+    private var lastPlaceTime: MillisecondTimestamp? {
+        guard let checkpoint, let witness = checkpoint.witness else { return nil }
+        return witness.moved(by: checkpoint.disorder + 2 * settings.slack + appendTimeStep)
     }
 
     private mutating func giveUp() -> Verdict {

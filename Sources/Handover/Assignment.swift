@@ -223,11 +223,16 @@ extension Assignment {
         return (try? encoder.encode(stored)).map(Array.init) ?? []
     }
 
+    /// Beyond any real use; a damaged value must not overflow what counts on from it.
+    private static let largestEpoch: Int64 = 1 << 53
+    private static let largestPartitionCount: Int32 = 1_000_000
+
     public init(decoding bytes: [UInt8]) throws(HandoverRefusal) {
         let stored: Stored
         do { stored = try JSONDecoder().decode(Stored.self, from: Data(bytes)) } catch { throw .format("not an assignment's JSON") }
         guard stored.format == 1 else { throw .format("format \(stored.format)") }
-        guard let owner = Datacenter(stored.owner), stored.epoch >= 1 else { throw .format("owner or epoch") }
+        guard let owner = Datacenter(stored.owner), (1...Self.largestEpoch).contains(stored.epoch) else { throw .format("owner or epoch") }
+        guard stored.partitions.values.allSatisfy({ (0...Self.largestPartitionCount).contains($0) }) else { throw .format("partitions") }
         let other = stored.other.flatMap { Datacenter($0) }
         switch (stored.phase, other) {
         case ("stable", _): phase = .stable

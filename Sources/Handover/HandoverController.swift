@@ -132,7 +132,7 @@ public struct HandoverController: Sendable {
     /// Which partitions must be sealed in the assignment's epoch, and are not.
     private func drainState(_ key: AssignmentKey, _ assignment: Assignment) async throws -> (sealed: Int, total: Int, open: [TopicPartition]) {
         let stored = try await originCheckpoints(key)
-        let expected = Self.expectedPartitions(assignment).union(stored.keys)
+        let expected = Self.expected(assignment, stored)
         let open = expected.filter { partition in
             guard let checkpoint = try? stored[partition]?.checkpoint.get() else { return true }
             return !(checkpoint.sealed && checkpoint.epoch == assignment.epoch)
@@ -142,7 +142,7 @@ public struct HandoverController: Sendable {
 
     private func resumeState(_ key: AssignmentKey, _ assignment: Assignment) async throws -> (done: Int, total: Int) {
         let stored = try await originCheckpoints(key)
-        let expected = Self.expectedPartitions(assignment).union(stored.keys)
+        let expected = Self.expected(assignment, stored)
         let done = expected.count { (try? stored[$0]?.checkpoint.get())?.epoch == assignment.epoch }
         return (done, expected.count)
     }
@@ -151,6 +151,12 @@ public struct HandoverController: Sendable {
         try await checkpoints.load(group: key.group).filter {
             OriginTopic(topic: $0.key.topic, known: CollectionOfOne(key.origin)) != nil
         }
+    }
+
+    /// The partitions that the owner reported, and more that have a checkpoint in the same topics. Checkpoints of topics
+    /// that nobody reads any more hold nothing up.
+    private static func expected(_ assignment: Assignment, _ stored: [TopicPartition: StoredCheckpoint]) -> Set<TopicPartition> {
+        expectedPartitions(assignment).union(stored.keys.filter { assignment.partitions[$0.topic] != nil })
     }
 
     /// The partitions that the owner reported.

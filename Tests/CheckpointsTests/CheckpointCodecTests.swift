@@ -18,7 +18,7 @@ struct CheckpointCodecTests {
         return Checkpoint(
             done: done, topicID: random.chance(0.5) ? "Zq0k3nShT-eMCtK--X86sw" : nil,
             partitionCount: Int32.random(in: 1...Int32.max, using: &random), identity: "json:meta.id",
-            epoch: Int64.random(in: 1...Int64.max, using: &random), sealed: random.chance(0.5), worker: "eqiad-worker-1/4711",
+            epoch: Int64.random(in: 1...(1 << 53), using: &random), sealed: random.chance(0.5), worker: "eqiad-worker-1/4711",
             caughtUpAt: random.chance(0.5) ? MillisecondTimestamp(clamped: 7) : nil, writtenAt: MillisecondTimestamp(clamped: 8))
     }
 

@@ -173,6 +173,32 @@ struct ResumePlannerTests {
         #expect(planner.reachedEnd(now: 61 * second) != nil)
     }
 
+    @Test("A sealed tail is waited for without end, unless retention may have eaten the place or newer ground has come")
+    func sealedTail() throws {
+        func verdict(start: Int64, seen newer: Bool) throws -> ResumePlanner.Verdict? {
+            var checkpoint = prefix(10, tail: [a, b])
+            checkpoint.position = Position(10, in: ClusterID("elsewhere"))
+            checkpoint.sealed = true
+            var planner = ResumePlanner(checkpoint: checkpoint, log: log(start: start, highWatermark: 20))
+            planner.settings.waitsForTail = true
+            _ = try planner.begin(committed: nil, identity: "record")
+            // The lookup's answer: something older lies before it where the log is whole; nothing where it is trimmed.
+            _ = planner.lookedUp(newer ? 19 : nil, firstTimed: start > 0 ? nil : 3)
+            if newer { #expect(planner.see(offset: 19, fingerprint: c, timestamp: MillisecondTimestamp(clamped: 900_000), now: 0) == .scanned) }
+            #expect(planner.reachedEnd(now: 1) == nil)
+            return planner.reachedEnd(now: 3_600_000_000_000)
+        }
+        #expect(try verdict(start: 0, seen: false) == nil, "the mirror has not brought it yet: an hour is no reason to give up")
+        guard case .restart(.read(from: 5), .some)? = try verdict(start: 5, seen: false) else {
+            Issue.record("an idle partition whose last event retention took would stand still for ever")
+            return
+        }
+        guard case .restart(.read(from: 19), _)? = try verdict(start: 0, seen: true) else {
+            Issue.record("newer events would wait for ever")
+            return
+        }
+    }
+
     @Test("A LogAppendTime checkpoint steps back by the configured bound, and an unconfirmed start is reported")
     func logAppendTime() throws {
         var checkpoint = prefix(10, tail: [a, b], witness: 2_000_000)

@@ -56,6 +56,18 @@ struct HandoverControllerTests {
         #expect(moved.assignment.epoch == 2 && moved.assignment.owner == codfw)
     }
 
+    @Test("Checkpoints of a topic that nobody reads any more do not hold up a drain")
+    func removedTopic() async throws {
+        let home = try await begin()
+        let old = TopicPartition(topic: "eqiad.gone", partition: 0)
+        let write = CheckpointWrite(partition: old, checkpoint: checkpoint(epoch: 1, sealed: false), expectedRevision: 0)
+        _ = await CheckpointStore(store).save(group: "g", [write], fence: home.fence(key))
+        let draining = try await controller.beginSwitchover(key, to: codfw)
+        for partition in 0..<2 as Range<Int32> { _ = try await save(partition, epoch: 1, sealed: true, fence: draining) }
+        await #expect(throws: HandoverController.TimedOut.self) { try await controller.carryThrough(key, timeout: .milliseconds(50)) }
+        #expect(try await AssignmentStore(store).load(key)?.assignment.owner == codfw)
+    }
+
     @Test("A write under the fence of an older assignment is refused, and nothing of it lands (F48)")
     func fencing() async throws {
         let home = try await begin()

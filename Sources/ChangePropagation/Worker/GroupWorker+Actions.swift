@@ -76,12 +76,12 @@ extension GroupWorker {
             return partitions[partition]?.finishSkipped(ticket) ?? ()
         case .success(let value): event = value
         case .failure(let error):
-            // No rule can want what can't be read. Counted and logged; it moves the prefix (trap 3).
             counts.unparsable += 1
+            let why = "offset \(record.offset): \(error)"
+            if rules(for: partition).contains(where: { $0.onFailure == .halt }) { return halt(partition, why) }
+            // It moves the prefix all the same.
             logger.error(
-                "An event can't be parsed; it is skipped", metadata: [
-                    "partition": "\(partition)", "offset": "\(record.offset)", "error": "\(error)",
-                ])
+                "An event can't be parsed; it is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
             partitions[partition]?.finishSkipped(ticket)
             return
         }
@@ -146,7 +146,7 @@ extension GroupWorker {
         nextTask += 1
         let id = nextTask
         let epoch = leases[origin]?.epoch
-        actionTasks[id] = Task { [action, leases, clock] in
+        let task = Task { [action, leases, clock, logger] in
             var ending = PartitionWork.Ending.finished
             var failures = 0
             for (rule, requests) in job.actions {
@@ -159,21 +159,28 @@ extension GroupWorker {
                 case .interrupted: ending = .again
                 case .failed(let why, let tries):
                     failures += 1
-                    guard rule.onFailure == .halt else { continue }
-                    ending = .halt("rule \(rule.name), offset \(job.offset): \(why), after \(tries) tries")
+                    let reason = "rule \(rule.name), offset \(job.offset): \(why), after \(tries) tries"
+                    guard rule.onFailure == .halt else {
+                        logger.error(
+                            "An action failed for good; its event is left behind (on_failure: skip)",
+                            metadata: ["partition": "\(job.partition)", "reason": "\(reason)"])
+                        continue
+                    }
+                    ending = .halt(reason)
                 }
                 if case .finished = ending { continue }
                 break
             }
             self.ended(job, ending, failures: failures, task: id)
         }
+        actionTasks[id] = RunningAction(partition: job.partition, generation: job.generation, task: task)
     }
 
     private func ended(_ job: Job, _ ending: PartitionWork.Ending, failures: Int, task: UInt64) {
         runningActions -= 1
         actionTasks[task] = nil
         counts.failed += failures
-        if case .finished = ending { counts.acted += 1 }
+        if case .finished = ending, failures == 0 { counts.acted += 1 }
         if case .halt(let why) = ending {
             logger.error(
                 "An action failed for good; the partition is stopped, the others go on (on_failure: halt)",

@@ -11,13 +11,12 @@ extension GroupWorker {
 
     /// Reads the assignments when a hint comes and at least three times a lease.
     func assignmentLoop(_ hints: AsyncStream<Void>) async {
-        let interval = setup.lease / 3
         let (ticks, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 while !Task.isCancelled {
                     continuation.yield()
-                    do { try await Task.sleep(for: interval) } catch { break }
+                    do { try await Task.sleep(for: await self.lookInterval) } catch { break }
                 }
                 continuation.finish()
             }
@@ -25,6 +24,12 @@ extension GroupWorker {
             for await _ in ticks { await refreshAssignments() }
             group.cancelAll()
         }
+    }
+
+    /// Three looks in the shortest lease that counts: what the store says is what a confirmation is good for.
+    private var lookInterval: Duration {
+        let stored = assignments.values.map { Duration.milliseconds(max(300, $0.assignment.leaseMilliseconds)) }
+        return min(setup.lease, stored.min() ?? setup.lease) / 3
     }
 
     /// Turns the store's hints of change into looks at the assignments.
@@ -79,19 +84,21 @@ extension GroupWorker {
     private func see(_ stored: StoredAssignment, origin: Datacenter, sent: UInt64, answered: UInt64) async {
         let assignment = stored.assignment
         let before = assignments[origin]
-        if let before, stored.revision < before.revision {
+        if let before, assignment.epoch < before.assignment.epoch {
             // A store restored from a backup (F54): what it says now is older than what it said before.
-            if assignment.epoch < before.assignment.epoch {
-                leases[origin] = nil
+            if leases[origin] != nil {
                 logger.critical(
                     "The store went back to an older epoch (restored from a backup?); not acting on this origin until its epoch has risen again: use 'handover failover'",
                     metadata: ["origin": "\(origin)", "epoch": "\(assignment.epoch)", "seen": "\(before.assignment.epoch)"])
-                return
             }
+            leases[origin] = nil
+            return
         }
         assignments[origin] = stored
         if before?.assignment.epoch != assignment.epoch {
-            leases[origin] = Lease(assignment, sent: sent, answered: answered)
+            // Nobody else's assignment allows anything here.
+            let isHere = assignment.owner == setup.datacenter
+            leases[origin] = isHere ? Lease(assignment, sent: sent, answered: answered) : nil
             enterEpoch(assignment, origin: origin, before: before?.assignment)
         } else {
             if var lease = leases[origin] {
@@ -120,7 +127,7 @@ extension GroupWorker {
             if staysHere, partitions[partition]?.undrain() == true {
                 restart(partition, .read(from: work.nextOffset), gap: nil)
             } else {
-                partitions[partition]?.drop(to: .standby)
+                drop(partition, to: .standby)
             }
         }
     }
@@ -134,7 +141,7 @@ extension GroupWorker {
                 partitions[partition]?.drain()
             case .standby, .planning, .reading, .halted:
                 // Never began to act in this epoch: what is stored is still true, and is sealed as it stands.
-                partitions[partition]?.drop(to: .draining)
+                drop(partition, to: .draining)
             case .draining, .sealed, .revoking: break
             }
         }
@@ -162,9 +169,23 @@ extension GroupWorker {
     /// Writes into the assignment which partitions its origin has, so that a controller knows what must be sealed.
     private func reportPartitions(_ stored: StoredAssignment, origin: Datacenter) async {
         let counts = counts(of: origin)
-        guard !counts.isEmpty, stored.assignment.partitions != counts else { return }
         var next = stored.assignment
-        next.partitions = counts
+        for (topic, count) in counts { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        // Topics that no rule here reads may be another worker's, whose rules are older or newer: it names them again at once.
+        // Those that nobody names again are gone, and must not hold up a drain for ever.
+        let now = clock.monotonic()
+        let ownTopics = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
+        for topic in next.partitions.keys where !ownTopics.contains(topic) {
+            let since = unclaimed[topic] ?? now
+            unclaimed[topic] = since
+            guard !counts.isEmpty, now &- since >= Self.unclaimedLimit else { continue }
+            next.partitions[topic] = nil
+            unclaimed[topic] = nil
+            logger.notice("A topic that no worker reads any more is taken out of the assignment", metadata: ["topic": "\(topic)"])
+        }
+        // Only ever longer within an epoch: an older, longer confirmation may still be good.
+        next.leaseMilliseconds = max(next.leaseMilliseconds, Int64(setup.lease.nanoseconds / 1_000_000))
+        guard next != stored.assignment else { return }
         await change(stored, to: next, origin: origin)
     }
 

@@ -60,11 +60,13 @@ extension GroupWorker {
 
     private func draft(_ partition: TopicPartition, _ assignment: Assignment) async -> Draft? {
         guard let work = partitions[partition] else { return nil }
-        let seals = work.stage == .draining && work.isIdle && assignment.phase != .stable
+        // An action of dropped work may still be at a request: nobody may be told that all has ended.
+        let seals = work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable
         var content: DonePrefix?
         var base: Checkpoint?
         var revision = work.storedRevision
-        if work.tracker != nil {
+        // A stored checkpoint of this epoch that is further on is what gets sealed.
+        if work.tracker != nil, !seals || work.storedAhead == nil {
             content = work.epoch == assignment.epoch || work.stage == .reading ? work.toWrite(force: seals) : nil
         } else if seals {
             // Nothing was done here in this epoch: what is stored is sealed as it stands.
@@ -73,9 +75,11 @@ extension GroupWorker {
         }
         guard let content, partitions[partition]?.generation == work.generation else { return nil }
         let checkpoint = Checkpoint(
-            done: content, topicID: base?.topicID, partitionCount: max(1, topicPartitionCounts[partition.topic] ?? partition.partition + 1),
-            identity: setup.identity.text, epoch: assignment.epoch, sealed: seals, worker: setup.workerName,
-            caughtUpAt: work.caughtUpAt, writtenAt: clock.wall())
+            done: content, topicID: base?.topicID,
+            // What was written by another configuration is sealed as it is: its guards must still hold at the target.
+            partitionCount: base?.partitionCount ?? max(1, topicPartitionCounts[partition.topic] ?? partition.partition + 1),
+            identity: base?.identity ?? setup.identity.text, epoch: assignment.epoch, sealed: seals, worker: setup.workerName,
+            caughtUpAt: base?.caughtUpAt ?? work.caughtUpAt, writtenAt: clock.wall())
         return Draft(
             partition: partition, generation: work.generation, done: content, seals: seals,
             write: CheckpointWrite(partition: partition, checkpoint: checkpoint, expectedRevision: revision))
@@ -106,9 +110,10 @@ extension GroupWorker {
             storeAnswered()
             work.storedRevision = revision
             work.lastWritten = draft.done
-            work.mustWrite = false
+            // A write of the epoch before says nothing for the present one, which others wait for.
+            if draft.write.checkpoint.epoch == assignments[work.origin]?.assignment.epoch { work.mustWrite = false }
             work.storedAhead = nil
-            work.epoch = draft.write.checkpoint.epoch
+            work.epoch = max(work.epoch, draft.write.checkpoint.epoch)
             if draft.seals, work.stage == .draining {
                 work.stage = .sealed
                 logger.info("Sealed", metadata: ["partition": "\(partition)", "position": "\(draft.done.position)"])

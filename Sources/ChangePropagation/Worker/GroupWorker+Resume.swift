@@ -36,9 +36,9 @@ extension GroupWorker {
                 logger.warning(
                     "Finding the place to go on failed; trying again", metadata: ["error": "\(error)", "after": "\(Self.planningPause)"])
             }
-            try? await Task.sleep(for: Self.planningPause)
         }
-        // What is still in planning did not get anywhere: try it again, unless it was taken away meanwhile.
+        // What is still in planning did not get anywhere: try it again after a pause, unless it was taken away meanwhile.
+        if generations.contains(where: { isCurrent($0.key, $0.value) }) { try? await Task.sleep(for: Self.planningPause) }
         let again = generations.filter { isCurrent($0.key, $0.value) }.keys
         for partition in again { partitions[partition]?.stage = .standby }
         activate(again.filter { mayTake($0) })
@@ -54,7 +54,14 @@ extension GroupWorker {
         var steps: [TopicPartition: ResumePlanner.Step] = [:]
         for (partition, generation) in generations where isCurrent(partition, generation) {
             guard let log = logs[partition] else { continue }
-            let commit = try committed[partition]?.get().flatMap(CommitMetadata.parse)
+            let commit: ResumePlanner.Committed?
+            switch committed[partition] {
+            case .success(let found)?: commit = CommitMetadata.parse(found)
+            case .failure(let error)?:
+                logger.warning("The group's commit could not be read; trying again", metadata: ["partition": "\(partition)", "error": "\(error)"])
+                continue
+            case nil: commit = nil
+            }
             do throws(ResumeRefusal) {
                 var found: Checkpoint?
                 if let entry = stored[partition] {
@@ -71,12 +78,19 @@ extension GroupWorker {
         commit: ResumePlanner.Committed?, into steps: inout [TopicPartition: ResumePlanner.Step]
     ) throws(ResumeRefusal) {
         guard var work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return }
+        if let checkpoint, checkpoint.sealed, checkpoint.epoch == assignment.epoch {
+            // Sealed by another worker of this very epoch: the assignment that this one knows is old.
+            partitions[partition]?.stage = .standby
+            assignmentHint?.yield()
+            return
+        }
         work.epoch = assignment.epoch
         work.storedRevision = stored?.revision ?? 0
         var settings = ResumePlanner.Settings()
         settings.slack = Int64(setup.checkpoints.slack.nanoseconds / 1_000_000)
-        // A sealed tail will come: the mirror only has to bring it. There is nothing to give up for.
-        settings.hold = checkpoint?.sealed == true ? nil : setup.checkpoints.hold.nanoseconds
+        settings.hold = setup.checkpoints.hold.nanoseconds
+        // A sealed tail will come: the mirror only has to bring it.
+        settings.waitsForTail = checkpoint?.sealed == true
         var planner = ResumePlanner(checkpoint: checkpoint, log: log, settings: settings)
         steps[partition] = try planner.begin(committed: commit, identity: setup.identity.text)
         work.planner = planner
@@ -89,8 +103,12 @@ extension GroupWorker {
         for (partition, result) in try await lookups.watermarks(wanted, timeout: Self.lookupTimeout) {
             switch result {
             case .success(let ends):
+                guard let count = topicPartitionCounts[partition.topic] else {
+                    logger.warning("The topic's partitions are not known; trying again", metadata: ["partition": "\(partition)"])
+                    continue
+                }
                 logs[partition] = ResumePlanner.Log(
-                    cluster: ends.high.cluster, partitionCount: topicPartitionCounts[partition.topic] ?? partition.partition + 1,
+                    cluster: ends.high.cluster, partitionCount: count,
                     start: ends.low.offset, highWatermark: ends.high.offset)
             case .failure(let error):
                 logger.warning("The log's ends could not be read; trying again", metadata: ["partition": "\(partition)", "error": "\(error)"])
@@ -115,8 +133,10 @@ extension GroupWorker {
                 times: times.mapValues { _ in MillisecondTimestamp(clamped: 0) }, timeout: Self.lookupTimeout)
             for partition in times.keys {
                 guard let generation = generations[partition], isCurrent(partition, generation) else { continue }
-                guard let found = found[partition], let timed = timed[partition] else { continue }
-                let (place, first) = (try found.get(), try timed.get())
+                guard case .success(let place)? = found[partition], case .success(let first)? = timed[partition] else {
+                    logger.warning("A lookup by time failed; trying again", metadata: ["partition": "\(partition)"])
+                    continue
+                }
                 let step = partitions[partition]?.planner?.lookedUp(
                     place.found ? place.start.offset : nil, firstTimed: first.found ? first.start.offset : nil)
                 if case .read(let from)? = step { reads[partition] = from }
@@ -149,7 +169,7 @@ extension GroupWorker {
                 logger.warning("Reading again from another place failed; planning anew", metadata: ["partition": "\(partition)", "error": "\(error)"])
             }
             guard isCurrent(partition, generation) else { return }
-            partitions[partition]?.drop(to: .standby)
+            drop(partition, to: .standby)
             activate(mayTake(partition) ? [partition] : [])
         }
     }
@@ -158,13 +178,27 @@ extension GroupWorker {
     func serveScans() {
         let now = clock.monotonic()
         for (partition, work) in partitions where work.isScanning {
-            let log = work.planner?.log
-            let isAtEnd = work.nextOffset >= log?.highWatermark ?? 0 || now &- work.lastReadAt >= Self.endOfLogAfter
-            guard !work.isPaused, isAtEnd else { continue }
-            if case .restart(let step, let gap)? = partitions[partition]?.planner?.reachedEnd(now: now) {
-                restart(partition, step, gap: gap)
+            guard let planner = work.planner, !work.isPaused else { continue }
+            let silence = now &- work.lastReadAt
+            let isAtEnd = planner.isConfirming
+                ? silence >= Self.goneAfter : work.nextOffset >= planner.log.highWatermark || silence >= Self.endOfLogAfter
+            guard isAtEnd else { continue }
+            if let (step, gap) = partitions[partition]?.reachedEnd(now: now) { restart(partition, step, gap: gap) } else {
+                noteHolding(partition, now)
             }
         }
+    }
+
+    /// Says that a partition waits for its mirror, at once and again while it goes on.
+    private func noteHolding(_ partition: TopicPartition, _ now: UInt64) {
+        guard let work = partitions[partition], case .scanning(holding: true)? = work.planner?.phase else { return }
+        if let last = work.holdLoggedAt, now &- last < Self.holdLogInterval { return }
+        partitions[partition]?.holdLoggedAt = now
+        logger.warning(
+            "Holding: the events that the checkpoint ends with are not in this cluster yet; waiting for the mirror", metadata: [
+                "partition": "\(partition)", "read_to": "\(work.nextOffset)",
+                "checkpoint": "\(work.planner?.checkpoint?.position.description ?? "none")",
+            ])
     }
 
     /// Says once how a partition's place was found, when acting begins.
@@ -172,6 +206,7 @@ extension GroupWorker {
         guard let work = partitions[partition], !work.isAnnounced, case .acting(let from, let method)? = work.planner?.phase else { return }
         if work.tracker == nil { partitions[partition]?.beginTracking(limits) }
         partitions[partition]?.isAnnounced = true
+        partitions[partition]?.holdLoggedAt = nil
         let checkpoint = work.planner?.checkpoint
         logger.info(
             "Going on", metadata: [
@@ -198,7 +233,7 @@ extension GroupWorker {
     }
 
     func halt(_ partition: TopicPartition, _ why: String) {
-        partitions[partition]?.drop(to: .halted(why))
+        partitions[partition]?.halt(why)
         logger.error("The partition is stopped; the others go on", metadata: ["partition": "\(partition)", "reason": "\(why)"])
     }
 }

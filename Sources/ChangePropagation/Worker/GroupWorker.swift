@@ -43,7 +43,7 @@ public actor GroupWorker {
     var pendingRevocation: Set<TopicPartition>?
     var revocationDeadline: UInt64 = 0
     var runningActions = 0
-    var actionTasks: [UInt64: Task<Void, Never>] = [:]
+    var actionTasks: [UInt64: RunningAction] = [:]
     var nextTask: UInt64 = 0
     /// Where the search for the next job begins, so that every partition gets its turn.
     var turn = 0
@@ -53,7 +53,8 @@ public actor GroupWorker {
     var counts = WorkerCounts()
     var assignmentHint: AsyncStream<Void>.Continuation?
     var storeFailingSince: UInt64?
-    var planningTasks = 0
+    /// When topics of assignments that no rule here reads were first seen, by monotonic time.
+    var unclaimed: [String: UInt64] = [:]
     var topicPartitionCounts: [String: Int32] = [:]
     let limits: PrefixTracker.Limits
 
@@ -63,6 +64,12 @@ public actor GroupWorker {
     static let pollInterval = Duration.milliseconds(100)
     /// A scan that has read nothing for this long has reached the end of what there is.
     static let endOfLogAfter: UInt64 = 300_000_000
+    /// The same for the one record that confirms a position: taking it for gone costs the position, so a slow fetch gets time.
+    static let goneAfter: UInt64 = 5_000_000_000
+    /// A topic in an assignment that nobody claims is taken out after this long.
+    static let unclaimedLimit: UInt64 = 60_000_000_000
+    /// Between two lines of log about a hold that goes on.
+    static let holdLogInterval: UInt64 = 30_000_000_000
 
     public init(
         _ setup: Setup, consumer: KafkaConsumer, lookups: KafkaAdmin, store: any SharedStore, action: RuleAction,
@@ -144,7 +151,10 @@ public actor GroupWorker {
     private func accept(_ given: [TopicPartition]) async throws {
         for partition in given {
             guard let origin = OriginTopic(topic: partition.topic, known: setup.datacenters)?.origin else { continue }
-            partitions[partition] = PartitionWork(partition: partition, origin: origin, dedupeWindow: setup.dedupeWindow)
+            var orphans: [Int: Int] = [:]
+            for action in actionTasks.values where action.partition == partition { orphans[action.generation, default: 0] += 1 }
+            partitions[partition] = PartitionWork(
+                partition: partition, origin: origin, dedupeWindow: setup.dedupeWindow, orphans: orphans)
         }
         order = partitions.keys.sorted()
         // Everything begins paused; a partition reads from where planning finds its place.
@@ -186,17 +196,29 @@ public actor GroupWorker {
     }
 
     private func forget(_ partition: TopicPartition) {
+        cancelActions(of: partition)
         partitions[partition] = nil
         order.removeAll { $0 == partition }
     }
 
+    /// Forgets the work in progress of a partition, and has its actions begin no further request.
+    func drop(_ partition: TopicPartition, to stage: PartitionWork.Stage) {
+        cancelActions(of: partition)
+        partitions[partition]?.drop(to: stage)
+    }
+
+    private func cancelActions(of partition: TopicPartition) {
+        for action in actionTasks.values where action.partition == partition { action.task.cancel() }
+    }
+
     private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) {
-        guard partitions[partition] != nil else { return }
+        guard let work = partitions[partition] else { return }
         if case .offsetOutOfRange = error {
+            guard work.stage == .reading || work.stage == .planning else { return }
             // The log was trimmed or cut under the reader: plan anew, which reports a gap or refuses.
             logger.error("The position is outside the log; planning anew", metadata: ["partition": "\(partition)"])
-            partitions[partition]?.drop(to: .standby)
-            activate([partition])
+            drop(partition, to: .standby)
+            activate(mayTake(partition) ? [partition] : [])
             return
         }
         logger.error("The partition stands still", metadata: ["partition": "\(partition)", "error": "\(error)"])
@@ -245,7 +267,7 @@ public actor GroupWorker {
         if runningActions > 0 {
             logger.warning("The drain timeout ended before all actions did; they will be repeated", metadata: ["running": "\(runningActions)"])
         }
-        for task in actionTasks.values { task.cancel() }
+        for action in actionTasks.values { action.task.cancel() }
         let all = Set(partitions.keys)
         await writeCheckpoints(of: all)
         await commit(all, wait: true)
@@ -254,6 +276,13 @@ public actor GroupWorker {
         }
         logger.info("Stopped", metadata: ["acted": "\(counts.acted)", "skipped": "\(counts.skipped)"])
     }
+}
+
+/// An action that runs, and the work that it belongs to.
+struct RunningAction {
+    let partition: TopicPartition
+    let generation: Int
+    let task: Task<Void, Never>
 }
 
 /// What a group's worker has done since it began.

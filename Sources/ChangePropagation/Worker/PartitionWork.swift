@@ -44,6 +44,8 @@ struct PartitionWork: Sendable {
     static let waitingBytesLimit = 4 << 20
     /// How far back in the waiting jobs one with a free lane is looked for.
     static let laneSearchLimit = 64
+    /// Most records held behind the oldest unfinished one, skipped ones too; past it, the partition is paused.
+    static let heldLimit = 65_536
 
     let partition: TopicPartition
     let origin: Datacenter
@@ -76,10 +78,14 @@ struct PartitionWork: Sendable {
     private(set) var repeats = 0
     /// Monotonic nanoseconds of the last record that was read.
     var lastReadAt: UInt64 = 0
+    /// Monotonic nanoseconds of when a hold was last logged; nil: this one was not yet.
+    var holdLoggedAt: UInt64?
 
-    init(partition: TopicPartition, origin: Datacenter, dedupeWindow: Int) {
+    /// - Parameter orphans: actions of earlier work on this partition that have not ended, by its generation.
+    init(partition: TopicPartition, origin: Datacenter, dedupeWindow: Int, orphans: [Int: Int] = [:]) {
         self.partition = partition
         self.origin = origin
+        self.orphans = orphans
         recent = RecentIdentities(limit: dedupeWindow)
     }
 
@@ -113,9 +119,12 @@ struct PartitionWork: Sendable {
     mutating func drain() { stage = .draining }
 
     /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch, once the reader
-    /// stands at `nextOffset` again (records that came while draining were dropped). False: nothing to go on with; plan anew.
+    /// stands at `nextOffset` again (records that came while draining were dropped). False: nothing to go on with; plan anew. So it is
+    /// where a record is neither finished nor waiting nor running (its action failed for good): reading on would leave it behind.
     mutating func undrain() -> Bool {
-        guard tracker != nil, stage == .draining || stage == .sealed || stage == .reading else { return false }
+        guard let tracker, stage == .draining || stage == .sealed || stage == .reading,
+            tracker.running == waiting.count + running.count
+        else { return false }
         stage = .planning
         mustWrite = true
         return true
@@ -207,25 +216,50 @@ struct PartitionWork: Sendable {
     }
 
     /// Whether reading on would keep too much in memory.
-    var isOverfull: Bool { waiting.count >= Self.waitingLimit || waitingBytes >= Self.waitingBytesLimit }
+    var isOverfull: Bool {
+        waiting.count >= Self.waitingLimit || waitingBytes >= Self.waitingBytesLimit || tracker?.held ?? 0 >= Self.heldLimit
+    }
     /// Whether there is room again (with some distance, so that it does not flutter).
-    var hasRoom: Bool { waiting.count <= Self.waitingLimit / 4 && waitingBytes <= Self.waitingBytesLimit / 4 }
+    var hasRoom: Bool {
+        waiting.count <= Self.waitingLimit / 4 && waitingBytes <= Self.waitingBytesLimit / 4 && tracker?.held ?? 0 <= Self.heldLimit / 2
+    }
 
     /// The next job that may start, taken out of the waiting ones. nil: none may.
     mutating func takeJob() -> Job? {
-        guard stage == .reading, !waiting.isEmpty, let tracker, !tracker.isFull else { return nil }
+        guard stage == .reading, !waiting.isEmpty, let tracker else { return nil }
+        guard !tracker.isFull else {
+            // The one record that holds everything back may go all the same: nothing else can move the prefix.
+            guard let oldest = tracker.oldestRunning?.offset, let index = waiting.firstIndex(where: { $0.offset == oldest }) else { return nil }
+            return start(index)
+        }
         for index in 0..<min(waiting.count, Self.laneSearchLimit) {
-            let job = waiting[index]
-            if let lane = job.lane {
+            if let lane = waiting[index].lane {
                 guard !busyLanes.contains(lane), !waiting.prefix(index).contains(where: { $0.lane == lane }) else { continue }
-                busyLanes.insert(lane)
             }
-            waiting.remove(at: index)
-            waitingBytes -= job.size
-            running[job.offset] = job
-            return job
+            return start(index)
         }
         return nil
+    }
+
+    private mutating func start(_ index: Int) -> Job {
+        let job = waiting.remove(at: index)
+        if let lane = job.lane { busyLanes.insert(lane) }
+        waitingBytes -= job.size
+        running[job.offset] = job
+        return job
+    }
+
+    /// Stops the partition at a record that can't be finished: what is done before it, and what still runs, counts.
+    mutating func halt(_ why: String) {
+        if tracker == nil { drop(to: .halted(why)) } else { stopBeginning(.halted(why)) }
+    }
+
+    /// Nothing more comes for now: the log's end, as far as it can be told. What the planner wants done about it; nil: wait.
+    mutating func reachedEnd(now: UInt64) -> (ResumePlanner.Step, GapEvent?)? {
+        guard case .restart(let step, let gap)? = planner?.reachedEnd(now: now) else { return nil }
+        // They are read again, to be acted on this time, and must not pass for a mirror's repeats.
+        recent.removeAll()
+        return (step, gap)
     }
 
     enum Ending { case finished, again, halt(String) }
@@ -242,7 +276,8 @@ struct PartitionWork: Sendable {
         switch ending {
         case .finished: tracker?.finished(job.ticket, .acted)
         case .again:
-            if stage == .reading || stage == .draining {
+            // In planning: a cancelled drain goes on with this work once the reader stands at its place again.
+            if stage == .reading || stage == .draining || stage == .planning {
                 waiting.prepend(job)
                 waitingBytes += job.size
             }

@@ -139,6 +139,8 @@ public struct Worker: Sendable {
         var own = ["session.timeout.ms": String(session), "heartbeat.interval.ms": String(max(1, min(1_000, session / 3)))]
         // A worker reads no faster than it acts: a request every quarter of a second keeps an old librdkafka's queue awake, and
         // a cluster with hundreds of workers unmoved.
+        // Partitions that begin to be read wait for the running fetch of idle ones.
+        own["fetch.wait.max.ms"] = "100"
         if !KafkaConsumer.hasQueueBackoff { own["topic.metadata.refresh.interval.ms"] = "250" }
         client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(

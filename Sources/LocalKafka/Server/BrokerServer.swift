@@ -10,10 +10,12 @@ final class BrokerServer: Sendable {
     let port: Int
     private let task: Task<Void, Never>
     private let listener: any Channel
+    private let accepted: AcceptedChannels
 
-    private init(port: Int, listener: any Channel, task: Task<Void, Never>) {
+    private init(port: Int, listener: any Channel, accepted: AcceptedChannels, task: Task<Void, Never>) {
         self.port = port
         self.listener = listener
+        self.accepted = accepted
         self.task = task
     }
 
@@ -22,22 +24,19 @@ final class BrokerServer: Sendable {
     static func start(
         host: String, port: Int, dispatcher: RequestDispatcher, group: any EventLoopGroup
     ) async throws -> BrokerServer {
-        let server: NIOAsyncChannel<Connection, Never>
+        let server: NIOAsyncChannel<any Channel, Never>
+        let accepted = AcceptedChannels()
         do {
+            // A connection is wrapped by the task that serves it, and nothing is read before: one that comes in while the listener
+            // stops is served by nobody, and an unused NIOAsyncChannel would end the process.
             server = try await ServerBootstrap(group: group)
                 .serverChannelOption(.backlog, value: 256)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .childChannelOption(.autoRead, value: false)
                 .bind(host: host, port: port) { channel in
-                    channel.eventLoop.makeCompletedFuture {
-                        try channel.pipeline.syncOperations.addHandler(
-                            ByteToMessageHandler(FrameDecoder(maximumFrameBytes: Limits.maxRequestBytes)))
-                        return try Connection(
-                            wrappingChannelSynchronously: channel,
-                            configuration: .init(
-                                backPressureStrategy: .init(lowWatermark: 2, highWatermark: Limits.maxPipelinedRequests),
-                                inboundType: ByteBuffer.self, outboundType: IOData.self))
-                    }
+                    accepted.add(channel)
+                    return channel.eventLoop.makeSucceededFuture(channel)
                 }
         } catch let error as IOError where error.errnoCode == EADDRINUSE {
             throw LocalKafkaError.addressInUse(host: host, port: port)
@@ -46,7 +45,7 @@ final class BrokerServer: Sendable {
         }
         let bound = server.channel.localAddress?.port ?? port
         let task = Task { await accept(on: server, dispatcher: dispatcher) }
-        return BrokerServer(port: bound, listener: server.channel, task: task)
+        return BrokerServer(port: bound, listener: server.channel, accepted: accepted, task: task)
     }
 
     /// Stops listening, closes every connection, and returns when all are gone. Requests that wait are given up.
@@ -55,14 +54,15 @@ final class BrokerServer: Sendable {
         task.cancel()
         await task.value
         try? await listener.closeFuture.get()
+        await accepted.closeAll()
     }
 
-    private static func accept(on server: NIOAsyncChannel<Connection, Never>, dispatcher: RequestDispatcher) async {
+    private static func accept(on server: NIOAsyncChannel<any Channel, Never>, dispatcher: RequestDispatcher) async {
         do {
             try await server.executeThenClose { connections in
                 try await withThrowingDiscardingTaskGroup { tasks in
-                    for try await connection in connections {
-                        tasks.addTask { await serve(connection, dispatcher: dispatcher) }
+                    for try await channel in connections {
+                        tasks.addTask { await serve(channel, dispatcher: dispatcher) }
                     }
                 }
             }
@@ -71,8 +71,21 @@ final class BrokerServer: Sendable {
         }
     }
 
-    private static func serve(_ connection: Connection, dispatcher: RequestDispatcher) async {
-        let channel = connection.channel
+    private static func serve(_ channel: any Channel, dispatcher: RequestDispatcher) async {
+        let wrapping = channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.addHandler(
+                ByteToMessageHandler(FrameDecoder(maximumFrameBytes: Limits.maxRequestBytes)))
+            return try Connection(
+                wrappingChannelSynchronously: channel,
+                configuration: .init(
+                    backPressureStrategy: .init(lowWatermark: 2, highWatermark: Limits.maxPipelinedRequests),
+                    inboundType: ByteBuffer.self, outboundType: IOData.self))
+        }
+        guard let connection = try? await wrapping.get() else {
+            channel.close(promise: nil)
+            return
+        }
+        channel.setOption(.autoRead, value: true).whenFailure { _ in channel.close(promise: nil) }
         let current = CurrentRequest()
         channel.closeFuture.whenComplete { _ in current.cancel() }
         let host = channel.remoteAddress?.ipAddress ?? "unknown"
@@ -156,5 +169,20 @@ private final class CurrentRequest: Sendable {
             return state.task
         }
         task?.cancel()
+    }
+}
+
+/// The connections that a listener has accepted and that are still open, whether anybody serves them or not.
+private final class AcceptedChannels: Sendable {
+    private let open = Mutex<[ObjectIdentifier: any Channel]>([:])
+
+    func add(_ channel: any Channel) {
+        let id = ObjectIdentifier(channel)
+        open.withLock { $0[id] = channel }
+        channel.closeFuture.whenComplete { [weak self] _ in self?.open.withLock { $0[id] = nil } }
+    }
+
+    func closeAll() async {
+        for channel in open.withLock({ Array($0.values) }) { try? await channel.close() }
     }
 }

@@ -172,6 +172,52 @@ struct GroupWorkerTests {
         }
     }
 
+    @Test("An action that fails for good while draining, then a cancel: its event is met again, not left behind")
+    func cancelAfterAFailure() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            let home = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<10))
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            let isBroken = Mutex(true), isHeld = Mutex(true)
+            world.answer { id, _ in
+                guard id == "e10", isBroken.withLock({ $0 }) else { return .done(status: 200) }
+                while isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                return .failed(.status(400))
+            }
+            try world.produce(10..<30)
+            try await world.waitForCalls((10..<30).map { "e\($0)" })
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            try await Task.sleep(for: .milliseconds(500))
+            isHeld.withLock { $0 = false }
+            try await Task.sleep(for: .milliseconds(200))
+            isBroken.withLock { $0 = false }
+            try await world.controller.cancel(world.key)
+            try world.produce(30..<40)
+            try await world.waitForCalls((0..<40).map { "e\($0)" })
+            try await eventually("everything is passed") { try await world.checkpoint(0)?.position.offset == 40 }
+            let counts = world.counts
+            #expect(counts["e10"] == 2)
+            #expect(counts.filter { $0.value > 1 }.count == 1)
+            try await home.stop()
+        }
+    }
+
+    @Test("Workers that know different topics agree on all of them, and the assignment comes to rest")
+    func differentTopics() async throws {
+        try await WorkerWorld.run { world in
+            let older = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<10))
+            let newer = try await world.start(eqiad, topics: "[s, other]")
+            try await eventually("both topics are named") { try await world.assignment()?.partitions.count == 2 }
+            try await Task.sleep(for: .milliseconds(700))
+            let before = try await AssignmentStore(world.store).load(world.key)?.revision
+            try await Task.sleep(for: .milliseconds(1000))
+            #expect(try await AssignmentStore(world.store).load(world.key)?.revision == before)
+            try await older.stop()
+            try await newer.stop()
+        }
+    }
+
     @Test("Workers of one datacenter join and leave: the partitions move, and each event is acted on once")
     func joinAndLeave() async throws {
         try await WorkerWorld.run(partitions: 6) { world in

@@ -9,13 +9,19 @@ struct PartitionWorkTests {
     private let partition = TopicPartition(topic: "eqiad.s", partition: 0)
     private let limits = PrefixTracker.Limits()
 
-    private func reading(dedupeWindow: Int = 16, checkpoint: Checkpoint? = nil) throws -> PartitionWork {
+    private func reading(
+        dedupeWindow: Int = 16, checkpoint: Checkpoint? = nil, lookedUp: Int64? = nil, limits change: (inout PrefixTracker.Limits) -> Void = { _ in }
+    ) throws -> PartitionWork {
         var work = PartitionWork(partition: partition, origin: try #require(Datacenter("eqiad")), dedupeWindow: dedupeWindow)
         let log = ResumePlanner.Log(cluster: ClusterID("c"), partitionCount: 1, start: 0, highWatermark: 100)
         var planner = ResumePlanner(checkpoint: checkpoint, log: log)
         _ = try planner.begin(committed: nil, identity: "record")
+        if let lookedUp { _ = planner.lookedUp(lookedUp, firstTimed: lookedUp) }
         work.planner = planner
         work.stage = .reading
+        var limits = limits
+        change(&limits)
+        work.beginTracking(limits)
         return work
     }
 
@@ -137,6 +143,70 @@ struct PartitionWorkTests {
         let value3 = work.takeJob()
         #expect(value3 == nil)
         #expect(work.toWrite()?.position.offset == 1)
+    }
+
+    @Test("With as much finished past the prefix as may be, the record that holds everything back still begins")
+    func fullAndWaiting() throws {
+        var work = try reading(limits: { $0.beyond = 2 })
+        for offset in 0..<4 { try enqueue(&work, Int64(offset)) }
+        let jobs = try (0..<3).map { _ in try take(&work) }
+        work.ended(jobs[1], .finished)
+        work.ended(jobs[2], .finished)
+        let none = work.takeJob()
+        #expect(none == nil, "full: nothing further begins")
+        work.ended(jobs[0], .again)
+        let again = try take(&work)
+        #expect(again.offset == 0)
+        work.ended(again, .finished)
+        #expect(work.done()?.position.offset == 3)
+        let next = try take(&work)
+        #expect(next.offset == 3)
+    }
+
+    @Test("A scan that gives up reads again, and what it has seen by then is no repeat")
+    func givesUpScanning() throws {
+        var tail = DonePrefix(
+            witness: MillisecondTimestamp(clamped: 1_000), disorder: 0, tail: [Fingerprint(bits: 999)], beyond: [], beyondSpan: 0,
+            position: Position(7, in: ClusterID("other")), timestampType: .createTime)
+        tail.beyondSpan = 0
+        let checkpoint = Checkpoint(
+            done: tail, partitionCount: 1, identity: "record", epoch: 1, worker: "w", writtenAt: MillisecondTimestamp(clamped: 0))
+        var work = try reading(checkpoint: checkpoint, lookedUp: 0)
+        for offset in 0..<3 as Range<Int64> {
+            let ticket = see(&work, offset)
+            #expect(ticket == nil, "scanning: nothing is acted on")
+        }
+        let first = work.reachedEnd(now: 0)
+        #expect(first == nil, "it holds")
+        let gaveUp = work.reachedEnd(now: 31_000_000_000)
+        #expect(gaveUp != nil)
+        for offset in 0..<3 as Range<Int64> {
+            let ticket = see(&work, offset)
+            #expect(ticket != nil, "offset \(offset) was never acted on")
+        }
+        #expect(work.repeats == 0)
+    }
+
+    @Test("A cancelled drain goes on only when no record is left behind")
+    func undrains() throws {
+        var whole = try reading()
+        try enqueue(&whole, 0)
+        try enqueue(&whole, 1)
+        let running = try take(&whole)
+        whole.drain()
+        let goesOn = whole.undrain()
+        #expect(goesOn)
+        // Its next request was refused, since the epoch is another one now.
+        whole.ended(running, .again)
+        #expect(whole.waiting.map(\.offset) == [0, 1])
+
+        var failed = try reading()
+        try enqueue(&failed, 0)
+        let job = try take(&failed)
+        failed.drain()
+        failed.ended(job, .halt("no"))
+        let goesOnToo = failed.undrain()
+        #expect(!goesOnToo, "planned anew, it meets the failed record again")
     }
 
     @Test("Paused past its limits and resumed with some distance")

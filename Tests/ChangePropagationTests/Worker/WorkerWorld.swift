@@ -60,7 +60,7 @@ final class WorkerWorld: Sendable {
             configuration.logger = Self.quiet
             let cluster = try await LocalKafkaCluster.start(configuration)
             try cluster.createTopic(Self.topic, partitions: partitions)
-            try cluster.createTopic("codfw.s", partitions: partitions)
+            try cluster.createTopic("eqiad.other", partitions: partitions)
             clusters[datacenter] = cluster
         }
         self.clusters = clusters
@@ -91,7 +91,7 @@ final class WorkerWorld: Sendable {
     // MARK: Workers
 
     /// Starts a worker in `datacenter`; `extra` are further lines of its worker.yaml, `rule` of its rule.
-    func start(_ datacenter: Datacenter, extra: String = "", rule: String = "") async throws -> Running {
+    func start(_ datacenter: Datacenter, topics: String = "[s]", extra: String = "", rule: String = "") async throws -> Running {
         let servers = clusters.mapValues(\.bootstrapServers)
         let text = """
             service: test
@@ -110,7 +110,7 @@ final class WorkerWorld: Sendable {
             \(extra)
             rules:
               rule:
-                topic: s
+                topics: \(topics)
                 origins: [eqiad]
                 concurrency: 8
                 retry_limit: 0
