@@ -22,9 +22,6 @@ public struct PrefixTracker: Sendable {
         public var tail = 16
         /// Most records that may be finished past the prefix (`isFull`); bounds a checkpoint's size.
         public var beyond = 96
-        /// Largest disorder that is believed, in milliseconds: one producer with a clock an hour ahead must not make every
-        /// resume read an hour.
-        public var disorder: Int64 = 60_000
         public init() {}
     }
 
@@ -130,7 +127,7 @@ public struct PrefixTracker: Sendable {
             }
         }
         return DonePrefix(
-            witness: times.min(), disorder: min(disorder.milliseconds, limits.disorder), tail: Array(tail),
+            witness: times.min(), disorder: disorder.milliseconds, tail: Array(tail),
             beyond: beyond + pending, beyondSpan: max(span, pendingSpan), position: position, timestampType: timestampType)
     }
 }

@@ -10,6 +10,9 @@ public struct ResumePlanner: Sendable {
     public struct Settings: Sendable, Hashable {
         /// Least step back of the lookup, in milliseconds.
         public var slack: Int64 = 1_000
+        /// The most that disorder adds to that step, in milliseconds: one producer with a clock an hour ahead must not make every
+        /// resume read an hour. When to give up goes by the whole disorder.
+        public var disorderBound: Int64 = 60_000
         /// How long to hold at the log's end for a tail that does not come, in nanoseconds.
         public var hold: UInt64 = 30_000_000_000
         /// A tail that will come (a sealed checkpoint's) is waited for without end, unless something speaks against it:
@@ -215,7 +218,7 @@ public struct ResumePlanner: Sendable {
 
     private var lookUpTime: MillisecondTimestamp? {
         guard let checkpoint, let witness = checkpoint.witness else { return nil }
-        return witness.moved(by: -(max(checkpoint.disorder, settings.slack) + appendTimeStep))
+        return witness.moved(by: -(max(min(checkpoint.disorder, settings.disorderBound), settings.slack) + appendTimeStep))
     }
 
     private var appendTimeStep: Int64 { checkpoint?.timestampType == .logAppendTime ? settings.appendTimeBound : 0 }
@@ -225,6 +228,9 @@ public struct ResumePlanner: Sendable {
         // "None" is the high watermark that was read before, never END, which a later moment would resolve (trap 7).
         start = max(log.start, min(found ?? log.highWatermark, log.highWatermark))
         fallback = start
+        // Some records more, so that the whole tail fits before the place: of a part of it, a record of the same contents further
+        // on could be taken for the end.
+        start = max(log.start, start - 2 * Int64(checkpoint?.tail.count ?? 0))
         if log.start > 0, firstTimed == nil || found == firstTimed {
             // Nothing here is older than the looked-up time: retention may have eaten the place.
             fallback = log.start
@@ -242,6 +248,9 @@ public struct ResumePlanner: Sendable {
     }
 
     // MARK: Reading
+
+    /// So many records in a row, as they stand in the tail, are no accident.
+    private static let sureMatch = 4
 
     /// Whether the one record that confirms a position of this cluster is waited for.
     public var isConfirming: Bool { if case .confirming = stage { true } else { false } }
@@ -280,15 +289,23 @@ public struct ResumePlanner: Sendable {
         // Only as much of the tail as fits between the scan's start and here; the first occurrence, so that a mirror that
         // repeated a run costs repeats and never a loss.
         if fingerprint == checkpoint.tail.last, recent.elementsEqual(checkpoint.tail.suffix(recent.count)) {
+            let isSure = recent.count == checkpoint.tail.count && recent.count >= Self.sureMatch
             _ = act(from: offset &+ 1, .tail)
-            return .scanned
+            guard !isSure, log.start > 0 else { return .scanned }
+            // Retention may have taken the place and what came after it, and this may be another record of the same contents:
+            // not silent.
+            let gap = GapEvent(
+                reason: .retention, from: checkpoint.position, to: Position(offset &+ 1, in: log.cluster), records: nil,
+                since: checkpoint.witness, until: nil)
+            return .restart(.read(from: offset &+ 1), gap: gap)
         }
         note(timestamp)
         if let timestamp, let lookUpTime, timestamp < lookUpTime {
             // Older ground still arriving: the mirror is behind, which is no reason to give up.
             holdUntil = nil
         }
-        if isPast { return giveUp() }
+        // A sealed tail is looked for in all that is there before it is given up.
+        if isPast, !settings.waitsForTail || offset &+ 1 >= log.highWatermark { return giveUp() }
         return .scanned
     }
 

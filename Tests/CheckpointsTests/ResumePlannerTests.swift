@@ -10,6 +10,7 @@ struct ResumePlannerTests {
     private func planner(for world: ResumeWorld) -> ResumePlanner {
         var settings = ResumePlanner.Settings()
         settings.slack = ResumeWorld.slack
+        settings.disorderBound = 50
         let log = ResumePlanner.Log(
             cluster: ResumeWorld.away, partitionCount: 1, start: Int64(world.logStart), highWatermark: Int64(world.there))
         return ResumePlanner(checkpoint: world.checkpoint, log: log, settings: settings)
@@ -75,7 +76,7 @@ struct ResumePlannerTests {
         _ = try planner.begin(committed: nil, identity: "record")
         let verdict = planner.see(offset: 9, fingerprint: c, timestamp: time, now: 0)
         #expect(verdict == .restart(.lookUp(MillisecondTimestamp(clamped: 4_000)), gap: nil))
-        #expect(planner.lookedUp(3, firstTimed: 0) == .read(from: 3))
+        #expect(planner.lookedUp(3, firstTimed: 0) == .read(from: 0), "with room for the tail before it")
         #expect(planner.reachedEnd(now: 5) == nil)
         guard case .restart(.read(from: 3), let gap) = planner.reachedEnd(now: 5 + 30_000_000_000) else {
             Issue.record("did not give up after the hold time")
@@ -93,7 +94,7 @@ struct ResumePlannerTests {
             Issue.record("a hole was taken for confirmation")
             return
         }
-        #expect(planner.lookedUp(7, firstTimed: 0) == .read(from: 7))
+        #expect(planner.lookedUp(7, firstTimed: 0) == .read(from: 3), "with room for the tail before it")
         #expect(planner.see(offset: 8, fingerprint: a, timestamp: time, now: 0) == .scanned)
         #expect(planner.see(offset: 12, fingerprint: c, timestamp: time, now: 0) == .act)
     }
@@ -150,7 +151,7 @@ struct ResumePlannerTests {
             checkpoint: prefix(10, tail: [a, b]),
             log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 6))
         #expect(try planner.begin(committed: nil, identity: "record") == .lookUp(MillisecondTimestamp(clamped: 4_000)))
-        #expect(planner.lookedUp(nil, firstTimed: 2) == .read(from: 6))
+        #expect(planner.lookedUp(nil, firstTimed: 2) == .read(from: 2), "the watermark, less room for the tail")
         #expect(planner.reachedEnd(now: 1) == nil)
         #expect(planner.phase == .scanning(holding: true))
         #expect(planner.see(offset: 6, fingerprint: a, timestamp: time, now: 2) == .scanned)
@@ -196,6 +197,40 @@ struct ResumePlannerTests {
         guard case .restart(.read(from: 19), _)? = try verdict(start: 0, seen: true) else {
             Issue.record("newer events would wait for ever")
             return
+        }
+    }
+
+    @Test("One record far in the past among the last ones: the place is found all the same, and nothing is repeated")
+    func oldRecordAmongTheLast() throws {
+        let elsewhere = ClusterID("elsewhere")
+        for old in [30_000, 90_000, 300_000, 3_600_000] as [Int64] {
+            var tracker = PrefixTracker(resuming: nil, at: Position(0, in: elsewhere))
+            let times = (0..<1_000).map { 10_000_000 + Int64($0) } + [10_001_000 - old] + (0..<5).map { 10_001_001 + Int64($0) }
+            for (offset, time) in times.enumerated() {
+                let ticket = tracker.began(
+                    offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: MillisecondTimestamp(time), type: .createTime)
+                tracker.finished(try #require(ticket), .acted)
+            }
+            for isSealed in [true, false] {
+                let checkpoint = Checkpoint(
+                    done: tracker.done(), partitionCount: 3, identity: "record", epoch: 1, sealed: isSealed, worker: "w",
+                    writtenAt: MillisecondTimestamp(clamped: 1))
+                var planner = ResumePlanner(checkpoint: checkpoint, log: log(highWatermark: Int64(times.count)))
+                planner.settings.waitsForTail = isSealed
+                guard case .lookUp(let time) = try planner.begin(committed: nil, identity: "record") else {
+                    Issue.record("no lookup")
+                    return
+                }
+                let found = times.firstIndex { $0 >= time.milliseconds }
+                guard case .read(let from) = planner.lookedUp(found.map(Int64.init), firstTimed: 0) else { return }
+                for offset in Int(from)..<times.count {
+                    let verdict = planner.see(
+                        offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: MillisecondTimestamp(times[offset]), now: 0)
+                    #expect(verdict == .scanned, "\(old) ms, offset \(offset)")
+                    guard verdict == .scanned else { return }
+                }
+                #expect(planner.phase == .acting(from: Int64(times.count), .tail))
+            }
         }
     }
 

@@ -80,7 +80,6 @@ struct ResumeWorld {
     ) -> Checkpoint? {
         var limits = PrefixTracker.Limits()
         limits.tail = tail
-        limits.disorder = 50
         var tracker = PrefixTracker(resuming: nil, at: Position(0, in: home), limits: limits)
         let tickets = origin.map { record in
             tracker.began(

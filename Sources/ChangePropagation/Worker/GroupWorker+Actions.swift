@@ -78,7 +78,7 @@ extension GroupWorker {
         case .failure(let error):
             counts.unparsable += 1
             let why = "offset \(record.offset): \(error)"
-            if rules(for: partition).contains(where: { $0.onFailure == .halt }) { return halt(partition, why) }
+            if rules(for: partition).contains(where: { $0.onFailure == .halt }) { return halt(partition, why, at: record.offset) }
             // It moves the prefix all the same.
             logger.error(
                 "An event can't be parsed; it is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
@@ -92,7 +92,7 @@ extension GroupWorker {
             } catch {
                 counts.failed += 1
                 let why = "rule \(rule.name), offset \(record.offset): \(error)"
-                if rule.onFailure == .halt { return halt(partition, why) }
+                if rule.onFailure == .halt { return halt(partition, why, at: record.offset) }
                 logger.error("An event is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
             }
         }
@@ -183,7 +183,7 @@ extension GroupWorker {
         if case .finished = ending, failures == 0 { counts.acted += 1 }
         if case .halt(let why) = ending {
             logger.error(
-                "An action failed for good; the partition is stopped, the others go on (on_failure: halt)",
+                "An action failed for good; the partition is stopped and tried again after a while, the others go on (on_failure: halt)",
                 metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
         }
         partitions[job.partition]?.ended(job, ending)

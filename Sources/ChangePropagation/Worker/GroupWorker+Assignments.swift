@@ -136,6 +136,7 @@ extension GroupWorker {
         for (partition, work) in partitions where work.origin == origin {
             switch work.stage {
             case .reading where work.isActing: partitions[partition]?.drain()
+            case .halting: partitions[partition]?.drain()
             case .halted where work.tracker != nil:
                 // What is done before the record that stopped it is sealed; the other side meets that record next.
                 partitions[partition]?.drain()

@@ -232,9 +232,31 @@ extension GroupWorker {
         Task { await publish(stored, partition) }
     }
 
-    func halt(_ partition: TopicPartition, _ why: String) {
-        partitions[partition]?.halt(why)
-        logger.error("The partition is stopped; the others go on", metadata: ["partition": "\(partition)", "reason": "\(why)"])
+    /// - Parameter offset: of the record that can't be finished; nil: the partition can't be taken over as it is.
+    func halt(_ partition: TopicPartition, _ why: String, at offset: Int64? = nil) {
+        partitions[partition]?.halt(why, at: offset)
+        logger.error(
+            "The partition is stopped and tried again after a while; the others go on", metadata: ["partition": "\(partition)", "reason": "\(why)"])
+    }
+
+    /// Halted partitions are tried again by themselves: a service that was down, a rule that was mended elsewhere, a mirror
+    /// that caught up need nobody's hand.
+    func retryHalted() async {
+        let now = clock.monotonic()
+        for (partition, work) in partitions {
+            guard case .halted = work.stage else { continue }
+            guard work.retryAt != nil else {
+                partitions[partition]?.planRetry(now: now, first: Self.firstHaltPause, last: Self.lastHaltPause)
+                continue
+            }
+            guard partitions[partition]?.takeRetry(now: now) == true else { continue }
+            // What was done since the last write must not be forgotten with the work.
+            await writeCheckpoints(of: [partition])
+            guard case .halted? = partitions[partition]?.stage, mayTake(partition) else { continue }
+            logger.info("Trying a stopped partition again", metadata: ["partition": "\(partition)"])
+            drop(partition, to: .standby)
+            activate([partition])
+        }
     }
 }
 

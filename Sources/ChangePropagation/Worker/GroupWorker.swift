@@ -68,6 +68,9 @@ public actor GroupWorker {
     static let goneAfter: UInt64 = 5_000_000_000
     /// A topic in an assignment that nobody claims is taken out after this long.
     static let unclaimedLimit: UInt64 = 60_000_000_000
+    /// Until a halted partition is tried again: at first, and at most.
+    static let firstHaltPause: UInt64 = 2_000_000_000
+    static let lastHaltPause: UInt64 = 300_000_000_000
     /// Between two lines of log about a hold that goes on.
     static let holdLogInterval: UInt64 = 30_000_000_000
 
@@ -122,6 +125,7 @@ public actor GroupWorker {
             } catch is CancellationError { break }
             if let event { try await handle(event) }
             serveScans()
+            await retryHalted()
             await serveRevocation()
             await adjustPauses()
             pump()

@@ -33,7 +33,9 @@ struct PartitionWork: Sendable {
         /// A planned handover: nothing is begun any more; what runs is finished, then sealed.
         case draining
         case sealed
-        /// Stopped, and said so; other partitions go on.
+        /// Met a record that can't be finished: nothing is read any more; what was read before it is still acted on.
+        case halting(String)
+        /// Stopped, and said so; other partitions go on. Tried again after a while.
         case halted(String)
         /// The group takes it back: what runs is finished, then a last checkpoint.
         case revoking
@@ -107,6 +109,7 @@ struct PartitionWork: Sendable {
         lastWritten = nil
         storedAhead = nil
         isAnnounced = false
+        retryAt = nil
         // What was read and not finished will be read again, and must not pass for a repeat then.
         recent.removeAll()
     }
@@ -226,7 +229,11 @@ struct PartitionWork: Sendable {
 
     /// The next job that may start, taken out of the waiting ones. nil: none may.
     mutating func takeJob() -> Job? {
-        guard stage == .reading, !waiting.isEmpty, let tracker else { return nil }
+        guard !waiting.isEmpty, let tracker else { return nil }
+        switch stage {
+        case .reading, .halting: break
+        default: return nil
+        }
         guard !tracker.isFull else {
             // The one record that holds everything back may go all the same: nothing else can move the prefix.
             guard let oldest = tracker.oldestRunning?.offset, let index = waiting.firstIndex(where: { $0.offset == oldest }) else { return nil }
@@ -249,9 +256,38 @@ struct PartitionWork: Sendable {
         return job
     }
 
-    /// Stops the partition at a record that can't be finished: what is done before it, and what still runs, counts.
-    mutating func halt(_ why: String) {
-        if tracker == nil { drop(to: .halted(why)) } else { stopBeginning(.halted(why)) }
+    /// Stops the partition at a record that can't be finished. What was read before it is still acted on; what was read after it
+    /// waits for the next try. `offset` nil: nothing has been read at all.
+    mutating func halt(_ why: String, at offset: Int64?) {
+        guard tracker != nil, let offset else { return drop(to: .halted(why)) }
+        stage = .halting(why)
+        waiting.removeAll { $0.offset > offset }
+        waitingBytes = waiting.reduce(0) { $0 + $1.size }
+        settleHalt()
+    }
+
+    private mutating func settleHalt() {
+        guard case .halting(let why) = stage, waiting.isEmpty, running.isEmpty else { return }
+        stage = .halted(why)
+    }
+
+    /// Tries in a row that ended in a halt without the done prefix having moved, and when the next one is due (monotonic nanoseconds).
+    private(set) var halts = 0
+    private(set) var retryAt: UInt64?
+    private var haltedOffset: Int64 = -1
+
+    /// Sets when a halted partition is tried again: after `first`, then twice as long each time, at most `last` (nanoseconds).
+    mutating func planRetry(now: UInt64, first: UInt64, last: UInt64) {
+        let offset = tracker?.position.offset ?? -1
+        halts = offset == haltedOffset ? halts + 1 : 0
+        haltedOffset = offset
+        retryAt = now &+ min(last, first << UInt64(min(halts, 20)))
+    }
+
+    mutating func takeRetry(now: UInt64) -> Bool {
+        guard case .halted = stage, let due = retryAt, now >= due else { return false }
+        retryAt = nil
+        return true
     }
 
     /// Nothing more comes for now: the log's end, as far as it can be told. What the planner wants done about it; nil: wait.
@@ -277,12 +313,19 @@ struct PartitionWork: Sendable {
         case .finished: tracker?.finished(job.ticket, .acted)
         case .again:
             // In planning: a cancelled drain goes on with this work once the reader stands at its place again.
-            if stage == .reading || stage == .draining || stage == .planning {
+            switch stage {
+            case .reading, .draining, .planning, .halting:
                 waiting.prepend(job)
                 waitingBytes += job.size
+            default: break
             }
-        case .halt(let why): if stage == .reading { stopBeginning(.halted(why)) }
+        case .halt(let why):
+            switch stage {
+            case .reading, .halting: halt(why, at: job.offset)
+            default: break
+            }
         }
+        settleHalt()
         return true
     }
 

@@ -275,6 +275,28 @@ struct GroupWorkerTests {
         }
     }
 
+    @Test("A poison event with good ones before it: those are acted on, and everything goes on by itself once it is gone")
+    func poisonAmongGoodOnes() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            world.answer { _, _ in
+                try? await Task.sleep(for: .milliseconds(10))
+                return .done(status: 200)
+            }
+            try world.produce(0..<100)
+            try world.clusters[eqiad]?.append([.init(timestamp: 1, value: Array("{}".utf8))], to: WorkerWorld.topic, 0)
+            try world.produce(100..<120)
+            let running = try await world.start(eqiad)
+            try await world.waitForCalls((0..<100).map { "e\($0)" })
+            try await eventually("the place right before it is stored") { try await world.checkpoint(0)?.position.offset == 100 }
+            #expect(world.counts["e100"] == nil)
+            try world.clusters[eqiad]?.deleteRecords(WorkerWorld.topic, 0, before: 101)
+            try await world.waitForCalls((100..<120).map { "e\($0)" }, timeout: .seconds(30))
+            try await running.stop()
+            let counts = world.counts
+            #expect(counts.values.allSatisfy { $0 == 1 })
+        }
+    }
+
     @Test("A log that was trimmed past the checkpoint is a gap event, and the worker goes on after it")
     func trimmedLog() async throws {
         try await WorkerWorld.run(partitions: 1) { world in

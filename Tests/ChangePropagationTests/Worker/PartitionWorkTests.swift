@@ -139,7 +139,7 @@ struct PartitionWorkTests {
         #expect(again.offset == 0)
         work.ended(again, .finished)
         work.ended(try take(&work), .halt("no"))
-        #expect(work.stage == .halted("no"))
+        #expect(work.stage == .halted("no"), "what was read after it is left")
         let value3 = work.takeJob()
         #expect(value3 == nil)
         #expect(work.toWrite()?.position.offset == 1)
@@ -207,6 +207,39 @@ struct PartitionWorkTests {
         failed.ended(job, .halt("no"))
         let goesOnToo = failed.undrain()
         #expect(!goesOnToo, "planned anew, it meets the failed record again")
+    }
+
+    @Test("A poison record stops the partition at itself: what was read before it is still done, what came after is not")
+    func poison() throws {
+        var work = try reading()
+        for offset in 0..<3 { try enqueue(&work, Int64(offset)) }
+        let running = try take(&work)
+        _ = see(&work, 3)
+        work.halt("poison", at: 3)
+        #expect(work.stage == .halting("poison"))
+        let late = see(&work, 4)
+        #expect(late == nil, "nothing is read any more")
+        work.ended(running, .finished)
+        for _ in 0..<2 { work.ended(try take(&work), .finished) }
+        #expect(work.stage == .halted("poison"))
+        #expect(work.toWrite()?.position.offset == 3)
+        #expect(work.tracker?.running == 1, "the poison itself is not finished")
+    }
+
+    @Test("A halted partition is tried again, less and less often until it moves on")
+    func retries() throws {
+        var work = try reading()
+        var pauses: [UInt64] = []
+        for _ in 0..<5 {
+            work.halt("no", at: nil)
+            work.planRetry(now: 1_000, first: 2, last: 9)
+            pauses.append((work.retryAt ?? 0) - 1_000)
+            let early = work.takeRetry(now: 1_001)
+            #expect(!early)
+            let due = work.takeRetry(now: 1_009)
+            #expect(due)
+        }
+        #expect(pauses == [4, 8, 9, 9, 9])
     }
 
     @Test("Paused past its limits and resumed with some distance")
