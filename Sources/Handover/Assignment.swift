@@ -37,6 +37,8 @@ public struct Assignment: Hashable, Sendable {
     /// Why the last handover was made. The words of the CLI.
     public enum Kind: String, Hashable, Sendable, Codable {
         case initial, switchover, failover, switchback
+        /// A drain that was taken back.
+        case cancelled
     }
 
     /// Grows by one at every change of owner. 1 or more.
@@ -99,9 +101,9 @@ public struct Assignment: Hashable, Sendable {
     /// Begins a planned handover: the owner is to drain.
     public func draining(to target: Datacenter, origin: Datacenter, _ author: Author) throws(HandoverRefusal) -> Assignment {
         switch phase {
-        case .stable: break
+        // One that can't be finished (a partition that the new owner refuses) can be moved on, or back, all the same.
+        case .stable, .resuming: break
         case .draining(let other): throw .underway(epoch: epoch, description: "draining from \(owner) to \(other)", by: by)
-        case .resuming(let from): throw .underway(epoch: epoch, description: "\(owner) is resuming after \(from)", by: by)
         }
         guard target != owner else { throw .alreadyThere(owner) }
         return changed(by: author) {
@@ -117,7 +119,7 @@ public struct Assignment: Hashable, Sendable {
             $0.epoch += 1
             $0.phase = .resuming(from: owner)
             $0.owner = target
-            $0.fenceMilliseconds = 0
+            // The wait that a forced handover asked for, where the one before had not come to its end; else 0.
         }
     }
 
@@ -127,6 +129,7 @@ public struct Assignment: Hashable, Sendable {
         return changed(by: author) {
             $0.epoch += 1
             $0.phase = .resuming(from: owner)
+            $0.kind = .cancelled
             $0.fenceMilliseconds = leaseMilliseconds
         }
     }
@@ -149,6 +152,7 @@ public struct Assignment: Hashable, Sendable {
         changed(by: author) {
             $0.phase = .stable
             $0.reason = reason
+            $0.fenceMilliseconds = 0
         }
     }
 

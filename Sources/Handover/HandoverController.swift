@@ -19,6 +19,12 @@ public struct HandoverController: Sendable {
         public let key: AssignmentKey
         public let progress: Progress?
         public var description: String {
+            let next =
+                switch progress {
+                case .resuming:
+                    "do the workers of the new owner run? It ends by itself when they have resumed; 'handover failover' takes it elsewhere"
+                default: "it goes on by 'handover resume', and 'handover cancel' takes a drain back"
+                }
             let how =
                 switch progress {
                 case .draining(let sealed, let total, let open):
@@ -26,7 +32,7 @@ public struct HandoverController: Sendable {
                 case .resuming(let done, let total): "\(done) of \(total) partitions resumed by the new owner"
                 default: "no progress was seen"
                 }
-            return "the handover of \(key) is not finished (\(how)); it goes on by 'handover resume', or 'handover cancel' takes a drain back"
+            return "the handover of \(key) is not finished (\(how)); \(next)"
         }
     }
 
@@ -92,6 +98,16 @@ public struct HandoverController: Sendable {
     }
 
     // MARK: Carrying through
+
+    /// Raises the epoch when a drain is over; false: there is none, or it is not over yet. The owner's workers ask for this too, so
+    /// that a drain whose controller has died is carried through all the same.
+    public func finishDrain(_ key: AssignmentKey) async throws -> Bool {
+        guard let stored = try await assignments.load(key), case .draining = stored.assignment.phase,
+            try await drainState(key, stored.assignment).open.isEmpty
+        else { return false }
+        _ = try await assignments.change(key, to: try stored.assignment.handedOver(author()), expecting: stored.revision)
+        return true
+    }
 
     /// Goes on with whatever handover is under way until the assignment is stable, at most for `timeout`.
     public func carryThrough(

@@ -67,6 +67,12 @@ struct HandoverCommand: AsyncParsableCommand {
 
         @Option(help: "Why, for the history.")
         var reason: String = ""
+
+        func validate() throws {
+            guard (0...86_400).contains(timeout) else {
+                throw ValidationError("--timeout is \(timeout); 0 to 86400 seconds would be right")
+            }
+        }
     }
 
     static func controller(_ store: any SharedStore, reason: String = "") -> HandoverController {
@@ -89,7 +95,27 @@ struct HandoverCommand: AsyncParsableCommand {
         }
     }
 
-    static func carryThrough(_ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions) async throws {
+    /// Refuses a target that nobody knows: the work would be handed to no one. Known are the configuration's datacenters,
+    /// or, without one, those that own something in the store.
+    static func target(_ name: String, _ options: StoreOptions, _ store: any SharedStore) async throws -> Datacenter {
+        guard let target = Datacenter(name) else { throw Failure("--to \(name) is no datacenter's name", code: 2) }
+        var known: Set<Datacenter> = []
+        if let config = options.config { known = Set(try WorkerConfiguration.load(path: config).datacenters.keys) } else {
+            let assignments = AssignmentStore(store)
+            for group in try await assignments.groups() {
+                for (origin, stored) in try await assignments.load(group: group) { known.formUnion([origin, stored.assignment.owner]) }
+            }
+        }
+        guard known.contains(target) || known.isEmpty else {
+            throw Failure("--to \(name): no such datacenter; \(known.sorted().map(\.name).joined(separator: ", ")) would be right", code: 2)
+        }
+        return target
+    }
+
+    /// - Parameter target: who is to act in the end; nil: whoever does.
+    static func carryThrough(
+        _ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions, to target: Datacenter? = nil
+    ) async throws {
         guard wait.timeout > 0 else { return Console.line("\(key): begun") }
         let started = ContinuousClock.now
         let end = try await controller.carryThrough(key, timeout: .seconds(wait.timeout)) { progress in
@@ -101,6 +127,9 @@ struct HandoverCommand: AsyncParsableCommand {
             case .resuming(let done, let total): Console.line("\(at)  resuming: \(done) of \(total) partitions")
             case .stable(let epoch, let owner): Console.line("\(at)  stable: \(owner) acts, epoch \(epoch)")
             }
+        }
+        if let target, end.owner != target {
+            throw Failure("\(key): \(end.owner) acts, not \(target): somebody cancelled or changed this handover ('handover history' says who)")
         }
         Console.line("\(key): \(end.owner) acts")
     }
@@ -135,11 +164,12 @@ struct HandoverCommand: AsyncParsableCommand {
         @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
 
         func run() async throws {
-            guard let to = Datacenter(to) else { throw Failure("--to \(to) is no datacenter's name", code: 2) }
-            try await withStore(store) { store in
-                let controller = controller(store, reason: wait.reason)
-                try await controller.beginSwitchover(try target.key(), to: to)
-                try await carryThrough(controller, try target.key(), wait)
+            let key = try target.key()
+            try await withStore(store) { opened in
+                let to = try await HandoverCommand.target(to, store, opened)
+                let controller = controller(opened, reason: wait.reason)
+                try await controller.beginSwitchover(key, to: to)
+                try await carryThrough(controller, key, wait, to: to)
             }
         }
     }
@@ -157,7 +187,7 @@ struct HandoverCommand: AsyncParsableCommand {
                 let key = try target.key()
                 let controller = controller(store, reason: wait.reason)
                 try await controller.beginSwitchover(key, to: key.origin)
-                try await carryThrough(controller, key, wait)
+                try await carryThrough(controller, key, wait, to: key.origin)
             }
         }
     }
@@ -179,13 +209,13 @@ struct HandoverCommand: AsyncParsableCommand {
         @Flag(help: "Don't wait for the old lease: only when the old side is known to be dead.") var now = false
 
         func run() async throws {
-            guard let to = Datacenter(to) else { throw Failure("--to \(to) is no datacenter's name", code: 2) }
-            try await withStore(store) { store in
-                let controller = controller(store, reason: wait.reason)
-                let key = try target.key()
+            let key = try target.key()
+            try await withStore(store) { opened in
+                let to = try await HandoverCommand.target(to, store, opened)
+                let controller = controller(opened, reason: wait.reason)
                 let stored = try await controller.failover(key, to: to, now: now)
                 Console.line("\(key): epoch \(stored.assignment.epoch), \(to) owns it; the old side is fenced")
-                try await carryThrough(controller, key, wait)
+                try await carryThrough(controller, key, wait, to: to)
             }
         }
     }

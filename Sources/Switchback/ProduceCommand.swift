@@ -5,6 +5,10 @@ import KafkaLog
 import Logging
 import Synchronization
 
+#if canImport(Glibc)
+import Glibc
+#endif
+
 /// `switchback produce`: writes JSON lines as events of one datacenter.
 struct ProduceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -47,6 +51,8 @@ struct ProduceCommand: AsyncParsableCommand {
 
     /// How long a cluster that does not answer is waited for before anything is written.
     private static let startLimit = Duration.seconds(30)
+    /// How long a stop waits for what is on its way.
+    private static let stopLimit = Duration.seconds(5)
     /// Most events in flight at once.
     private static let batchLimit = 1_000
 
@@ -54,6 +60,7 @@ struct ProduceCommand: AsyncParsableCommand {
         guard config != nil || (dc != nil && bootstrap != nil) else {
             throw ValidationError("say where to write: --dc eqiad --bootstrap 127.0.0.1:19092, or --config worker.yaml")
         }
+        guard !stream.isEmpty else { throw ValidationError("--stream is empty; a stream's name would be right, such as mediawiki.recentchange") }
         guard rate >= 0, rate.isFinite else { throw ValidationError("--rate is \(rate); 0 or more would be right") }
         if let count, count < 0 { throw ValidationError("--count is \(count); 0 or more would be right") }
         if let partitions, !(1...10_000).contains(partitions) { throw ValidationError("--partitions is \(partitions); 1 to 10000 would be right") }
@@ -98,11 +105,14 @@ struct ProduceCommand: AsyncParsableCommand {
         let templates = try EventTemplate.load(file)
         // Every event is made once before anything is touched: a line without the named time is found now.
         for template in templates { _ = try template.event(keyField: keyField, timeField: freshIds ? nil : timeField) }
-        let producer = try KafkaProducer(target.client)
+        let ids = try idsTo.map(IDFile.init)
+        var client = target.client
+        // What no broker takes within this time fails, and the command with it: nobody waits for ever without a word.
+        client.settings["message.timeout.ms"] = client.settings["message.timeout.ms"] ?? "30000"
+        let producer = try KafkaProducer(client)
         let origin = OriginProducer(datacenter: target.datacenter, known: target.known, producer: producer)
         try await waitForKafka(producer, target.client)
         if let partitions { try await makeTopic(topic, partitions, target.client) }
-        let ids = try idsTo.map(IDFile.init)
         let sent = try await send(templates, to: origin, ids: ids)
         try await producer.close(within: .seconds(30))
         Console.line("\(sent) events written to \(topic)")
@@ -137,6 +147,10 @@ struct ProduceCommand: AsyncParsableCommand {
         let stopping = StopFlag()
         let watcher = Task {
             for await _ in Signals.stop() { stopping.set() }
+            guard stopping.isSet else { return }
+            try await Task.sleep(for: Self.stopLimit)
+            Console.note("switchback: stopped while events were on their way: what was not acknowledged may be written or not")
+            _exit(1)
         }
         defer { watcher.cancel() }
         var random = SeededRandom(seed: seed ?? UInt64.random(in: 0 ... .max))

@@ -87,6 +87,25 @@ struct BadInputTests {
         }
     }
 
+    @Test("A datacenter that nobody knows is not handed the work")
+    func unknownTarget() async throws {
+        let path = try file("worker.yaml", Self.good)
+        _ = try await ChildProcess.run("/bin/sh", ["-c", "timeout 3 \"$0\" worker --config \"$1\"; true", executable, path])
+        for command in ["switchover", "failover"] {
+            let output = try await run("handover", command, "--config", path, "--group", "demo-purge", "--origin", "eqiad", "--to", "nowhere")
+            #expect(output.status == 2)
+            #expect(output.errors.contains("--to nowhere: no such datacenter; codfw, eqiad would be right"), "\(output.errors)")
+        }
+    }
+
+    @Test("Events may come through a pipe")
+    func piped() async throws {
+        let output = try await ChildProcess.run(
+            "/bin/sh", ["-c", "printf '{\"a\": 1}\\n{\"a\"\\n' | \"$0\" produce --dc eqiad --bootstrap 127.0.0.1:1 --stream x --file -", executable])
+        #expect(output.status == 2)
+        #expect(output.errors.contains("-:2: "), "\(output.errors)")
+    }
+
     @Test("Events that are no JSON are found by line before a broker is asked")
     func badEvents() async throws {
         let events = try file("events.jsonl", "{\"a\": 1}\n\n{\"a\": \n")
@@ -154,6 +173,9 @@ struct BadInputTests {
             ["handover", "show", "--store", "redis://x"],
             ["handover", "switchover", "--store", "sqlite:/nowhere.db", "--group", "g", "--origin", "EQIAD", "--to", "codfw"],
             ["nonsense"],
+            ["handover", "switchover", "--store", "sqlite:/nowhere.db", "--group", "g", "--origin", "eqiad", "--to", "codfw", "--timeout", "inf"],
+            ["handover", "failover", "--store", "sqlite:/nowhere.db", "--group", "g", "--origin", "eqiad", "--to", "codfw", "--timeout", "nan"],
+            ["produce", "--dc", "eqiad", "--bootstrap", "127.0.0.1:1", "--stream", "", "--file", "-"],
         ])
     func wrongOptions(_ arguments: [String]) async throws {
         let output = try await ChildProcess.run(executable, arguments)

@@ -19,8 +19,15 @@ public struct EventTemplate: Sendable {
     /// All lines of a file (`-`: standard input) that are not blank; never empty. Throws `ConfigurationError`.
     public static func load(_ path: String) throws(ConfigurationError) -> [EventTemplate] {
         let text: String
-        do { text = try String(contentsOfFile: path == "-" ? "/dev/stdin" : path, encoding: .utf8) } catch {
-            throw wrong(path, 0, "can't be read: \(error.localizedDescription)")
+        if path == "-" {
+            guard let read = try? FileHandle.standardInput.readToEnd(), let decoded = String(data: read, encoding: .utf8) else {
+                throw wrong("standard input", 0, "can't be read as UTF-8 text")
+            }
+            text = decoded
+        } else {
+            do { text = try String(contentsOfFile: path, encoding: .utf8) } catch {
+                throw wrong(path, 0, "can't be read: \(error.localizedDescription)")
+            }
         }
         var templates: [EventTemplate] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()

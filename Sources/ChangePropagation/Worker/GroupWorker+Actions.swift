@@ -125,7 +125,7 @@ extension GroupWorker {
     /// Starts what may start: slots free, lease good, order kept.
     func pump() {
         guard !isStopping else { return }
-        guard !order.isEmpty else { return }
+        guard !order.isEmpty, liveness.allowsAction(at: clock.monotonic()) else { return }
         var idle = 0
         while runningActions < slots, idle < order.count {
             turn = (turn + 1) % order.count
@@ -146,13 +146,16 @@ extension GroupWorker {
         nextTask += 1
         let id = nextTask
         let epoch = leases[origin]?.epoch
-        let task = Task { [action, leases, clock, logger] in
+        let margin = setup.startMargin.nanoseconds
+        let task = Task { [action, leases, liveness, clock, logger] in
             var ending = PartitionWork.Ending.finished
             var failures = 0
             for (rule, requests) in job.actions {
                 let result = await action.run(requests, of: rule, mayStart: {
                     // Asked right before every single request: a pause of this process may have outlasted the lease.
-                    leases[origin].map { $0.epoch == epoch && $0.allowsAction(at: clock.monotonic()) } ?? false
+                    let now = clock.monotonic()
+                    guard let lease = leases[origin], lease.epoch == epoch, liveness.allowsAction(at: now) else { return false }
+                    return lease.allowsAction(at: now) && lease.allowsAction(at: now &+ margin)
                 })
                 switch result {
                 case .done, .ignored: continue

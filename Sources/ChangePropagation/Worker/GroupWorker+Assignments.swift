@@ -108,7 +108,9 @@ extension GroupWorker {
         }
         guard assignment.owner == setup.datacenter else { return }
         switch assignment.phase {
-        case .draining: drain(origin)
+        case .draining:
+            drain(origin)
+            await carryDrainThrough(origin)
         case .resuming: await settleIfResumed(stored, origin: origin)
         case .stable: await reportPartitions(stored, origin: origin)
         }
@@ -146,6 +148,16 @@ extension GroupWorker {
             case .draining, .sealed, .revoking: break
             }
         }
+    }
+
+    /// All sealed: raises the epoch, should the controller that began this have died.
+    private func carryDrainThrough(_ origin: Datacenter) async {
+        let isBusy = partitions.values.contains { $0.origin == origin && $0.stage == .draining }
+        guard !isBusy else { return }
+        let controller = HandoverController(store: assignmentStore.store, logger: logger) { [setup, clock] in
+            Assignment.Author(name: setup.workerName, now: clock.wall())
+        }
+        do { if try await controller.finishDrain(key(origin)) { assignmentHint?.yield() } } catch { storeFailed(error) }
     }
 
     // MARK: Reporting

@@ -20,6 +20,10 @@ public actor GroupWorker {
         public var identity: EventIdentity
         public var dedupeWindow: Int
         public var drainTimeout: Duration
+        public var sessionTimeout: Duration
+        /// How long an action's request may take from its start to its leaving (making a connection): an action begins only
+        /// when the lease lasts for that long.
+        public var startMargin: Duration
         /// Unique per process: written into checkpoints.
         public var workerName: String
     }
@@ -38,6 +42,7 @@ public actor GroupWorker {
     var partitions: [TopicPartition: PartitionWork] = [:]
     var assignments: [Datacenter: StoredAssignment] = [:]
     let leases = LeaseBoard()
+    let liveness: Liveness
     let checkpointGate = Gate()
     /// Partitions that the group takes back once what runs in them has ended.
     var pendingRevocation: Set<TopicPartition>?
@@ -85,6 +90,7 @@ public actor GroupWorker {
         assignmentStore = AssignmentStore(store)
         self.action = action
         self.clock = clock
+        liveness = Liveness(sessionTimeout: setup.sessionTimeout.nanoseconds, now: clock.monotonic())
         var logger = logger
         logger[metadataKey: "group"] = "\(setup.group)"
         self.logger = logger
@@ -118,7 +124,13 @@ public actor GroupWorker {
     public func stop() { isStopping = true }
 
     private func readingLoop() async throws {
+        _ = liveness.beat(clock.monotonic())
         while !isStopping, !Task.isCancelled {
+            if let silence = liveness.beat(clock.monotonic()) {
+                logger.warning(
+                    "This worker stood still; before it acts again its group has time to say whether the partitions are still its own",
+                    metadata: ["for": "\(Duration.nanoseconds(Int64(clamping: silence)).readable)"])
+            }
             let event: ConsumerEvent?
             do {
                 event = try await consumer.nextEvent(max: Self.batchLimit, deadline: .now + Self.pollInterval)

@@ -37,7 +37,7 @@ public struct Worker: Sendable {
         let store = try await configuration.store.configuration().open(logger: logger)
         let stopping = StopSwitch()
         let http = HTTPAction(
-            settings: configuration.http, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
+            settings: httpSettings, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
         let action = RuleAction { request, rule in await http.send(request, for: rule) }
         let result: Result<Void, any Error>
         let main = Task { try await self.work(cluster, store: store, action: action, stopping) }
@@ -55,6 +55,13 @@ public struct Worker: Sendable {
         await http.close()
         await store.close()
         try result.get()
+    }
+
+    /// A connection is made within a third of the lease, or not at all: a request must not leave after the lease has run out.
+    private var httpSettings: WorkerConfiguration.HTTPSettings {
+        var settings = configuration.http
+        settings.connectTimeout = min(settings.connectTimeout, configuration.lease / 3)
+        return settings
     }
 
     private func work(
@@ -121,7 +128,8 @@ public struct Worker: Sendable {
         let setup = GroupWorker.Setup(
             group: group, datacenter: configuration.datacenter, datacenters: Set(configuration.datacenters.keys), rules: rules,
             lease: configuration.lease, checkpoints: configuration.checkpoints, identity: configuration.identity,
-            dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout, workerName: Self.processName())
+            dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout,
+            sessionTimeout: configuration.sessionTimeout, startMargin: httpSettings.connectTimeout, workerName: Self.processName())
         let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
         return GroupWorker(setup, consumer: consumer, lookups: lookups, store: store, action: action, logger: logger)
     }

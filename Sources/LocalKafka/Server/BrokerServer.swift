@@ -11,9 +11,13 @@ final class BrokerServer: Sendable {
     private let task: Task<Void, Never>
     private let listener: any Channel
     private let accepted: AcceptedChannels
+    private let group: any EventLoopGroup
 
-    private init(port: Int, listener: any Channel, accepted: AcceptedChannels, task: Task<Void, Never>) {
+    private init(
+        port: Int, listener: any Channel, accepted: AcceptedChannels, group: any EventLoopGroup, task: Task<Void, Never>
+    ) {
         self.port = port
+        self.group = group
         self.listener = listener
         self.accepted = accepted
         self.task = task
@@ -45,7 +49,7 @@ final class BrokerServer: Sendable {
         }
         let bound = server.channel.localAddress?.port ?? port
         let task = Task { await accept(on: server, dispatcher: dispatcher) }
-        return BrokerServer(port: bound, listener: server.channel, accepted: accepted, task: task)
+        return BrokerServer(port: bound, listener: server.channel, accepted: accepted, group: group, task: task)
     }
 
     /// Stops listening, closes every connection, and returns when all are gone. Requests that wait are given up.
@@ -55,6 +59,8 @@ final class BrokerServer: Sendable {
         await task.value
         try? await listener.closeFuture.get()
         await accepted.closeAll()
+        // What was accepted last is still on its way to its event loop, which may be shut down next.
+        for _ in 0..<2 { for loop in group.makeIterator() { try? await loop.submit {}.get() } }
     }
 
     private static func accept(on server: NIOAsyncChannel<any Channel, Never>, dispatcher: RequestDispatcher) async {
@@ -174,15 +180,28 @@ private final class CurrentRequest: Sendable {
 
 /// The connections that a listener has accepted and that are still open, whether anybody serves them or not.
 private final class AcceptedChannels: Sendable {
-    private let open = Mutex<[ObjectIdentifier: any Channel]>([:])
+    private struct State {
+        var open: [ObjectIdentifier: any Channel] = [:]
+        var isStopped = false
+    }
+    private let state = Mutex(State())
 
+    /// One that comes after `closeAll` is closed at once.
     func add(_ channel: any Channel) {
         let id = ObjectIdentifier(channel)
-        open.withLock { $0[id] = channel }
-        channel.closeFuture.whenComplete { [weak self] _ in self?.open.withLock { $0[id] = nil } }
+        let isLate = state.withLock { state in
+            state.open[id] = channel
+            return state.isStopped
+        }
+        channel.closeFuture.whenComplete { [weak self] _ in self?.state.withLock { $0.open[id] = nil } }
+        if isLate { channel.close(promise: nil) }
     }
 
     func closeAll() async {
-        for channel in open.withLock({ Array($0.values) }) { try? await channel.close() }
+        let open = state.withLock { state in
+            state.isStopped = true
+            return Array(state.open.values)
+        }
+        for channel in open { try? await channel.close() }
     }
 }
