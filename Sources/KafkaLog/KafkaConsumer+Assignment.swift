@@ -63,6 +63,7 @@ extension KafkaConsumer {
     }
 
     static func giveUp(_ rebalance: CallbackContext.Rebalance, _ handle: ClientHandle) throws(KafkaLogError) {
+        handle.context.join.expectJoin()
         if rebalance.isCooperative {
             let list = PartitionList(rebalance.partitions)
             try KafkaLogError.check(consuming: rd_kafka_incremental_unassign(handle.client, list.list), "complete revocation")

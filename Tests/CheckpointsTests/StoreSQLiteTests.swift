@@ -239,7 +239,7 @@ final class SQLiteLock {
         let (input, output) = (Pipe(), Pipe())
         process.standardInput = input
         process.standardOutput = output
-        try process.run()
+        try launch(process)
         try input.fileHandleForWriting.write(contentsOf: Data("BEGIN IMMEDIATE;\nSELECT 'locked ' || 'now';\n".utf8))
         let reader = output.fileHandleForReading
         try await offPool {

@@ -273,7 +273,7 @@ struct GroupTests {
             var refused = 0, offset: Int64 = 0
             let deadline = within(20)
             while await second.assignedPartitions.count < 2 || refused == 0, ContinuousClock.now < deadline {
-                switch try await first.nextEvent(deadline: within(0.01)) {
+                switch try await first.nextEvent(deadline: within(0.05)) {
                 case .lost(let partitions)?: Issue.record("lost \(partitions)")
                 case .revoking?:
                     // It joins anew after this: both members' JoinGroups are answered late.

@@ -1,6 +1,7 @@
 import Foundation
 import Logging
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import LocalKafka
@@ -77,7 +78,7 @@ final class GroupClient: Sendable {
             }
             self?.take(String(decoding: data, as: UTF8.self))
         }
-        try process.run()
+        try launch(process)
     }
 
     deinit { kill() }

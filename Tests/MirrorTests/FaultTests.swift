@@ -25,7 +25,7 @@ import TestSupport
                 _ = FileManager.default.createFile(atPath: "\(path).child", contents: nil)
                 process.standardError = FileHandle(forWritingAtPath: "\(path).child") ?? .nullDevice
             }
-            try process.run()
+            try launch(process)
         }
 
         /// kill -9, and waits until it is gone.

@@ -1,6 +1,11 @@
 import Foundation
 import Synchronization
 
+/// Starts processes one at a time: Foundation's `Process.run` on many threads at once has ended this process with a bad pointer.
+public func launch(_ process: Process) throws { try launching.withLock { _ in try process.run() } }
+
+private let launching = Mutex(())
+
 /// Another program, run by a test.
 public enum ChildProcess {
     public struct Output: Sendable {
@@ -26,7 +31,7 @@ public enum ChildProcess {
         process.standardError = try FileHandle(forWritingTo: errorFile)
         let ended = Mutex(false)
         process.terminationHandler = { _ in ended.withLock { $0 = true } }
-        try process.run()
+        try launch(process)
         do {
             try await eventually("\(executable) \(arguments.joined(separator: " ")) ends", timeout: deadline) {
                 ended.withLock { $0 }
