@@ -26,11 +26,11 @@ enum GroupServer: String, CaseIterable, Sendable {
 }
 
 /// How the owner answers rebalances.
-@Suite(.timeLimit(.minutes(1)), .serialized)
+@Suite(.timeLimit(.minutes(4)), .serialized)
 struct GroupTests {
     /// Reads events until `isDone`; answers nothing.
     func events(
-        _ consumer: KafkaConsumer, seconds: Double = 15, until isDone: (ConsumerEvent) -> Bool
+        _ consumer: KafkaConsumer, seconds: Double = 45, until isDone: (ConsumerEvent) -> Bool
     ) async throws -> [ConsumerEvent] {
         var seen: [ConsumerEvent] = []
         let deadline = within(seconds)

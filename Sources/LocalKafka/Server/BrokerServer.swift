@@ -58,9 +58,12 @@ final class BrokerServer: Sendable {
         task.cancel()
         await task.value
         try? await listener.closeFuture.get()
-        await accepted.closeAll()
-        // What was accepted last is still on its way to its event loop, which may be shut down next.
-        for _ in 0..<2 { for loop in group.makeIterator() { try? await loop.submit {}.get() } }
+        // What was accepted last is still on its way to its event loop, which may be shut down next: a connection is closed only once
+        // it has got there.
+        for _ in 0..<2 {
+            for loop in group.makeIterator() { try? await loop.submit {}.get() }
+            await accepted.closeAll()
+        }
     }
 
     private static func accept(on server: NIOAsyncChannel<any Channel, Never>, dispatcher: RequestDispatcher) async {
@@ -180,28 +183,15 @@ private final class CurrentRequest: Sendable {
 
 /// The connections that a listener has accepted and that are still open, whether anybody serves them or not.
 private final class AcceptedChannels: Sendable {
-    private struct State {
-        var open: [ObjectIdentifier: any Channel] = [:]
-        var isStopped = false
-    }
-    private let state = Mutex(State())
+    private let open = Mutex<[ObjectIdentifier: any Channel]>([:])
 
-    /// One that comes after `closeAll` is closed at once.
     func add(_ channel: any Channel) {
         let id = ObjectIdentifier(channel)
-        let isLate = state.withLock { state in
-            state.open[id] = channel
-            return state.isStopped
-        }
-        channel.closeFuture.whenComplete { [weak self] _ in self?.state.withLock { $0.open[id] = nil } }
-        if isLate { channel.close(promise: nil) }
+        open.withLock { $0[id] = channel }
+        channel.closeFuture.whenComplete { [weak self] _ in self?.open.withLock { $0[id] = nil } }
     }
 
     func closeAll() async {
-        let open = state.withLock { state in
-            state.isStopped = true
-            return Array(state.open.values)
-        }
-        for channel in open { try? await channel.close() }
+        for channel in open.withLock({ Array($0.values) }) { try? await channel.close() }
     }
 }
