@@ -120,29 +120,41 @@ public struct HandoverController: Sendable {
             last = next
         }
         while true {
-            guard let stored = try await assignments.load(key) else { throw HandoverRefusal.unknown(key) }
-            let assignment = stored.assignment
-            switch assignment.phase {
-            case .stable:
-                report(.stable(epoch: assignment.epoch, owner: assignment.owner))
-                return assignment
-            case .draining:
-                let drain = try await drainState(key, assignment)
-                report(.draining(sealed: drain.sealed, of: drain.total, open: drain.open))
-                if drain.open.isEmpty {
-                    let next = try assignment.handedOver(author())
-                    if case .done(let done) = try await assignments.change(key, to: next, expecting: stored.revision) {
-                        report(.epochRaised(done.assignment.epoch, owner: done.assignment.owner))
-                    }
-                    continue
-                }
-            case .resuming:
-                let resumed = try await resumeState(key, assignment)
-                report(.resuming(done: resumed.done, of: resumed.total))
+            do {
+                if let end = try await step(key, report) { return end }
+            } catch let error as StoreError where error.isRetriable && ContinuousClock.now < deadline {
+                // Everything that a handover knows is in the store: it goes on when the store answers again.
+                logger.warning("The store can't be used; trying on", metadata: ["error": "\(error)"])
+                try await Task.sleep(for: max(interval, Self.storePause))
             }
             guard ContinuousClock.now < deadline else { throw TimedOut(key: key, progress: last) }
             try await Task.sleep(for: interval)
         }
+    }
+
+    private static let storePause = Duration.seconds(1)
+
+    /// Looks, and does what is to be done next; the assignment once it is stable.
+    private func step(_ key: AssignmentKey, _ report: (Progress) -> Void) async throws -> Assignment? {
+        guard let stored = try await assignments.load(key) else { throw HandoverRefusal.unknown(key) }
+        let assignment = stored.assignment
+        switch assignment.phase {
+        case .stable:
+            report(.stable(epoch: assignment.epoch, owner: assignment.owner))
+            return assignment
+        case .draining:
+            let drain = try await drainState(key, assignment)
+            report(.draining(sealed: drain.sealed, of: drain.total, open: drain.open))
+            guard drain.open.isEmpty else { return nil }
+            let next = try assignment.handedOver(author())
+            if case .done(let done) = try await assignments.change(key, to: next, expecting: stored.revision) {
+                report(.epochRaised(done.assignment.epoch, owner: done.assignment.owner))
+            }
+        case .resuming:
+            let resumed = try await resumeState(key, assignment)
+            report(.resuming(done: resumed.done, of: resumed.total))
+        }
+        return nil
     }
 
     /// Which partitions must be sealed in the assignment's epoch, and are not.

@@ -29,6 +29,7 @@ struct LocalCommand: AsyncParsableCommand {
     var partitions: Int32 = 3
 
     func validate() throws {
+        guard !data.isEmpty else { throw ValidationError("--data is empty; a directory would be right") }
         guard !datacenters.isEmpty else { throw ValidationError("give at least one --dc, such as --dc eqiad=127.0.0.1:19092") }
         guard (1...10_000).contains(partitions) else { throw ValidationError("--partitions is \(partitions); 1 to 10000 would be right") }
         let names = try datacenters.map { try Self.parse($0).0 }

@@ -124,6 +124,16 @@ import Testing
         #expect(requests.count == 1 && requests[0].method == "POST")
     }
 
+    @Test func theExampleOfTheReadmeIsRight() throws {
+        let text = try String(contentsOf: repository.appending(path: "README.md"), encoding: .utf8)
+        let yaml = try #require(text.components(separatedBy: "```yaml\n").dropFirst().first?.components(separatedBy: "```").first)
+        let configuration = try WorkerConfiguration.parse(yaml, file: "worker.yaml")
+        #expect(text.contains("--group \(configuration.rules[0].group) "), "the commands name the group that the rule has")
+        let edit = try #require(try recordedEvents().first { $0["type"] == "edit" })
+        guard case .act(let requests) = try configuration.rules[0].evaluate(edit) else { Issue.record("no match"); return }
+        #expect(requests.count == 1 && requests[0].url.hasPrefix("http://127.0.0.1:8080/edits/"))
+    }
+
     /// Every key that the document names is one that the reader knows, and the other way round.
     @Test func theDocumentNamesEveryKey() throws {
         let text = try String(contentsOf: repository.appending(path: "Docs/Configuration.md"), encoding: .utf8)

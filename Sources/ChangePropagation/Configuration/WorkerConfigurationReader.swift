@@ -11,8 +11,10 @@ extension WorkerConfiguration {
         do {
             data = try Data(contentsOf: URL(filePath: path))
         } catch {
-            let missing = !FileManager.default.fileExists(atPath: path)
-            throw ConfigurationError(file: path, message: missing ? "there is no such file" : "the file can't be read: \(error.localizedDescription)")
+            var isFolder: ObjCBool = false
+            let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
+            let why = !exists ? "there is no such file" : isFolder.boolValue ? "this is a folder; a file would be right" : "the file can't be read: \(error.localizedDescription)"
+            throw ConfigurationError(file: path.isEmpty ? "''" : path, message: why)
         }
         guard let text = String(validating: data, as: UTF8.self) else {
             throw ConfigurationError(file: path, message: "the file is not UTF-8 text")

@@ -46,14 +46,26 @@ extension GroupWorker {
             for origin in origins.sorted() {
                 if let stored = found[origin] {
                     await see(stored, origin: origin, sent: sent, answered: answered)
-                } else {
+                } else if assignments[origin] == nil {
                     try await createHome(origin)
+                } else {
+                    vanished(origin)
                 }
             }
         } catch {
             storeFailed(error)
         }
         pump()
+    }
+
+    /// An assignment that was there is gone: somebody deleted it, or the store is another one. To make it anew would begin a second
+    /// life at epoch 1 beside whoever still knows the first.
+    private func vanished(_ origin: Datacenter) {
+        guard leases[origin] != nil else { return }
+        leases[origin] = nil
+        logger.critical(
+            "The origin's assignment is gone from the store; not acting on it any more. Restore it, or restart every worker of this group to begin anew",
+            metadata: ["origin": "\(origin)"])
     }
 
     /// The first worker of a group that looks writes down that every origin is at home.

@@ -28,7 +28,7 @@ final class DataDirectory: Sendable {
         do {
             try FileManager.default.createDirectory(atPath: path + "/topics", withIntermediateDirectories: true)
         } catch {
-            throw LocalKafkaError.storage(path: path, operation: "make directory", reason: "\(error)")
+            throw LocalKafkaError.storage(path: path, operation: "make directory", reason: error.localizedDescription)
         }
         let descriptor = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw LocalKafkaError.system(path: path + "/lock", operation: "open") }
@@ -91,7 +91,8 @@ final class DataDirectory: Sendable {
         do {
             return try JSONDecoder().decode(type, from: Data(contentsOf: URL(fileURLWithPath: path)))
         } catch {
-            throw LocalKafkaError.storage(path: path, operation: "read", reason: "\(error)")
+            let reason = error is DecodingError ? "not what this program wrote: damaged; use another directory" : error.localizedDescription
+            throw LocalKafkaError.storage(path: path, operation: "read", reason: reason)
         }
     }
 
