@@ -90,7 +90,8 @@ struct GroupTests {
 
     /// Traps 25, faults F65: a revocation waits for its owner, nothing of the revoked partitions comes after the event, and
     /// the next owner starts where the first one stopped: no record twice, none lost.
-    @Test(arguments: GroupServer.allCases)
+    /// Not on librdkafka's mock cluster, which refuses commits while a group changes; Kafka takes them from members of the generation.
+    @Test(arguments: [GroupServer.localKafka])
     func aRevocationWaitsForItsOwnerAndNothingIsReadTwice(server: GroupServer) async throws {
         try await server.run(topic: "t", partitions: 4) { try await handOver(servers: $0) }
     }

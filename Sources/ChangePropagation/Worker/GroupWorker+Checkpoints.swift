@@ -140,6 +140,7 @@ extension GroupWorker {
         var offsets: [TopicPartition: CommittedOffset] = [:]
         for partition in wanted {
             guard let work = partitions[partition], let tracker = work.tracker, work.epoch > 0 else { continue }
+            if isRevocationLost, pendingRevocation?.contains(partition) == true { continue }
             let done = tracker.done()
             // Before anything is finished at an unconfirmed start, a commit would claim more than is known.
             guard done.position.offset != work.lastCommitted, let last = done.tail.last else { continue }

@@ -47,6 +47,8 @@ public actor GroupWorker {
     /// Partitions that the group takes back once what runs in them has ended.
     var pendingRevocation: Set<TopicPartition>?
     var revocationDeadline: UInt64 = 0
+    /// They are not this worker's any more: Kafka takes no commit for them.
+    var isRevocationLost = false
     var runningActions = 0
     var actionTasks: [UInt64: RunningAction] = [:]
     var nextTask: UInt64 = 0
@@ -73,6 +75,8 @@ public actor GroupWorker {
     static let goneAfter: UInt64 = 5_000_000_000
     /// A topic in an assignment that nobody claims is taken out after this long.
     static let unclaimedLimit: UInt64 = 60_000_000_000
+    /// How long actions of lost partitions get to end.
+    static let lostLimit = Duration.seconds(1)
     /// Until a halted partition is tried again: at first, and at most.
     static let firstHaltPause: UInt64 = 2_000_000_000
     static let lastHaltPause: UInt64 = 300_000_000_000
@@ -150,11 +154,13 @@ public actor GroupWorker {
         switch event {
         case .batch(let batch): take(batch)
         case .assigned(let given): try await accept(given)
-        case .revoking(let taken): beginRevocation(taken)
+        case .revoking(let taken): beginRevocation(taken, limit: setup.drainTimeout)
         case .lost(let lost):
-            logger.warning("Partitions were lost: the group took them while this worker was silent", metadata: ["partitions": "\(lost.sorted())"])
-            for partition in lost { forget(partition) }
-            try await completeRevocation()
+            logger.warning("Partitions were lost: the group has taken them back without asking", metadata: ["partitions": "\(lost.sorted())"])
+            // Others may have them already. What runs can't be undone: it gets a moment to end, and what is done is still written to the
+            // shared store, where the fence and the revision let it land only if nobody has gone on from there.
+            beginRevocation(lost, limit: min(setup.drainTimeout, Self.lostLimit))
+            isRevocationLost = true
         case .partitionFailed(let partition, let error): partitionFailed(partition, error)
         case .failed(let error):
             guard !error.isFatal else { throw error }
@@ -181,12 +187,13 @@ public actor GroupWorker {
         activate(given.filter { mayTake($0) })
     }
 
-    private func beginRevocation(_ taken: [TopicPartition]) {
+    private func beginRevocation(_ taken: [TopicPartition], limit: Duration) {
         pendingRevocation = Set(taken)
-        revocationDeadline = clock.monotonic() &+ setup.drainTimeout.nanoseconds
+        isRevocationLost = false
+        revocationDeadline = clock.monotonic() &+ limit.nanoseconds
         for partition in taken {
             switch partitions[partition]?.stage {
-            case .reading, .draining: partitions[partition]?.stopBeginning(.revoking)
+            case .reading, .draining, .halting: partitions[partition]?.stopBeginning(.revoking)
             default: break
             }
         }
@@ -198,7 +205,7 @@ public actor GroupWorker {
         guard isIdle || clock.monotonic() >= revocationDeadline else { return }
         pendingRevocation = nil
         await writeCheckpoints(of: taken)
-        await commit(taken, wait: true)
+        if !isRevocationLost { await commit(taken, wait: true) }
         for partition in taken { forget(partition) }
         do { try await completeRevocation() } catch {
             logger.error("Giving partitions back failed", metadata: ["error": "\(error)"])

@@ -106,7 +106,7 @@ final class WorkerWorld: Sendable {
             lease: 1s
             session_timeout: 6s
             drain_timeout: 5s
-            checkpoints: {interval: 50ms, commit_interval: 50ms, hold: 1s}
+            checkpoints: {interval: 50ms, commit_interval: 200ms, hold: 1s}
             \(extra)
             rules:
               rule:
