@@ -156,15 +156,17 @@ import Testing
                     "auto.commit.interval.ms=100", "-G", "g", "t",
                 ])
             defer { client.kill() }
-            await expectInGroup("\(client.output)") { cluster.assignment(ofGroup: "g")?.count == 1 }
+            // Not before the client has read its offsets: this librdkafka does not ask again when the coordinator moves just then.
+            try await produce(cluster, ["x"])
+            await expectInGroup("\(client.output)") { cluster.committedOffsets(ofGroup: "g")["t"]?.values.reduce(0, +) == 1 }
             let old = try #require(cluster.coordinator(ofGroup: "g"))
             cluster.moveCoordinator(ofGroup: "g", to: 3 - old)
             #expect(cluster.coordinator(ofGroup: "g") == 3 - old)
             try await produce(cluster, ["a", "b"])
             await expectInGroup("\(client.output) \(cluster.committedOffsets(ofGroup: "g"))") {
-                cluster.committedOffsets(ofGroup: "g")["t"]?.values.reduce(0, +) == 2
+                cluster.committedOffsets(ofGroup: "g")["t"]?.values.reduce(0, +) == 3
             }
-            await expectInGroup("\(client.output)") { Set(client.output) == ["a", "b"] }
+            await expectInGroup("\(client.output)") { Set(client.output).isSuperset(of: ["x", "a", "b"]) }
         }
     }
 }
