@@ -52,6 +52,9 @@ final class BrokerServer: Sendable {
         return BrokerServer(port: bound, listener: server.channel, accepted: accepted, group: group, task: task)
     }
 
+    /// Hops between event loops until an accepted connection is registered; more than it takes.
+    private static let settlingRounds = 8
+
     /// Stops listening, closes every connection, and returns when all are gone. Requests that wait are given up.
     func stop() async {
         listener.close(promise: nil)
@@ -60,7 +63,7 @@ final class BrokerServer: Sendable {
         try? await listener.closeFuture.get()
         // What was accepted last is still on its way to its event loop, which may be shut down next: a connection is closed only once
         // it has got there.
-        for _ in 0..<2 {
+        for _ in 0..<Self.settlingRounds {
             for loop in group.makeIterator() { try? await loop.submit {}.get() }
             await accepted.closeAll()
         }
