@@ -105,6 +105,8 @@ public struct ResumePlanner: Sendable {
     private var recent: [Fingerprint] = []
     /// A record of the tail was seen while scanning: this log is the one that the checkpoint speaks of.
     private var tailSeen = false
+    /// Records of the tail that the scan met before `fallback`: they don't come again, and one of the same contents that does is another.
+    private var tailPassed: [Fingerprint] = []
     /// The committed position that won over the checkpoint's, and its last record.
     private var committedLast: Fingerprint?
     private var startedAfterTrim = false
@@ -194,9 +196,11 @@ public struct ResumePlanner: Sendable {
 
     /// Steps 2 and 5.
     private mutating func lookUpOrScan() -> Step {
-        guard let checkpoint, !checkpoint.tail.isEmpty else { return act(from: log.start, .logStart) }
+        guard let checkpoint else { return act(from: log.start, .logStart) }
+        guard !checkpoint.tail.isEmpty else { return startOfEmptyPrefix(checkpoint) }
         stage = .scanning
         phase = .scanning(holding: false)
+        tailPassed = []
         guard let time = lookUpTime else {
             start = log.start
             fallback = log.start
@@ -204,6 +208,17 @@ public struct ResumePlanner: Sendable {
             return .read(from: log.start)
         }
         return .lookUp(time)
+    }
+
+    /// Nothing was finished without a break, so everything that is there is due, but for what `beyond` names. In a trimmed log that may be
+    /// gone, and another record of the same contents would be skipped in its place: not silent.
+    private mutating func startOfEmptyPrefix(_ checkpoint: Checkpoint) -> Step {
+        if log.start > 0, !checkpoint.beyond.isEmpty {
+            knownGap = GapEvent(
+                reason: .retention, from: checkpoint.position, to: Position(log.start, in: log.cluster), records: nil,
+                since: checkpoint.witness, until: nil)
+        }
+        return act(from: log.start, .logStart)
     }
 
     /// Step 1 did not hold: on to step 2. Without a checkpoint there is nothing to find the place by.
@@ -285,7 +300,10 @@ public struct ResumePlanner: Sendable {
             _ = act(from: offset, .sameCluster)
             return judge(fingerprint, timestamp)
         }
-        if checkpoint.tail.contains(fingerprint) { tailSeen = true }
+        if checkpoint.tail.contains(fingerprint) {
+            tailSeen = true
+            if offset < fallback { tailPassed.append(fingerprint) }
+        }
         // Only as much of the tail as fits between the scan's start and here; the first occurrence, so that a mirror that
         // repeated a run costs repeats and never a loss.
         if fingerprint == checkpoint.tail.last, recent.elementsEqual(checkpoint.tail.suffix(recent.count)) {
@@ -366,6 +384,7 @@ public struct ResumePlanner: Sendable {
             reason: reason, from: checkpoint?.position, to: Position(from, in: log.cluster), records: nil,
             since: checkpoint?.witness, until: nil)
         pendingTail = checkpoint?.tail ?? []
+        for passed in tailPassed { pendingTail.firstIndex(of: passed).map { _ = pendingTail.remove(at: $0) } }
         return .restart(act(from: from, fallbackMethod), gap: mustReport ? gap : nil)
     }
 
