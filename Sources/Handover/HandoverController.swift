@@ -43,14 +43,17 @@ public struct HandoverController: Sendable {
     /// How often the store is read when no hint comes.
     private let interval: Duration
 
-    /// - Parameter author: the operator's name, the reason, and the clock.
+    private let clock: HostClock
+
+    /// - Parameter author: the operator's name, the reason, and the time of day.
     public init(
-        store: any SharedStore, interval: Duration = .milliseconds(200), logger: Logger,
+        store: any SharedStore, interval: Duration = .milliseconds(200), clock: HostClock = .system, logger: Logger,
         author: @escaping @Sendable () -> Assignment.Author
     ) {
         assignments = AssignmentStore(store)
         checkpoints = CheckpointStore(store)
         self.interval = interval
+        self.clock = clock
         self.logger = logger
         self.author = author
     }
@@ -113,7 +116,7 @@ public struct HandoverController: Sendable {
     public func carryThrough(
         _ key: AssignmentKey, timeout: Duration, progress: @Sendable (Progress) -> Void = { _ in }
     ) async throws -> Assignment {
-        let deadline = ContinuousClock.now + timeout
+        let deadline = clock.monotonic() &+ timeout.nanoseconds
         var last: Progress?
         func report(_ next: Progress) {
             if next != last { progress(next) }
@@ -122,13 +125,13 @@ public struct HandoverController: Sendable {
         while true {
             do {
                 if let end = try await step(key, report) { return end }
-            } catch let error as StoreError where error.isRetriable && ContinuousClock.now < deadline {
+            } catch let error as StoreError where error.isRetriable && clock.monotonic() < deadline {
                 // Everything that a handover knows is in the store: it goes on when the store answers again.
                 logger.warning("The store can't be used; trying on", metadata: ["error": "\(error)"])
-                try await Task.sleep(for: max(interval, Self.storePause))
+                try await clock.sleep(max(interval, Self.storePause))
             }
-            guard ContinuousClock.now < deadline else { throw TimedOut(key: key, progress: last) }
-            try await Task.sleep(for: interval)
+            guard clock.monotonic() < deadline else { throw TimedOut(key: key, progress: last) }
+            try await clock.sleep(interval)
         }
     }
 

@@ -153,7 +153,7 @@ extension Duration {
         return Int32(bounded) * 1000 + (bounded == 86_400 ? 0 : Int32(max(0, attoseconds) / 1_000_000_000_000_000))
     }
 
-    var nanoseconds: UInt64 {
+    public var nanoseconds: UInt64 {
         let (seconds, attoseconds) = components
         return UInt64(max(0, min(seconds, 1_000_000_000))) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
     }

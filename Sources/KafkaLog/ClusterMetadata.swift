@@ -19,6 +19,13 @@ public struct ClusterMetadata: Sendable, Hashable {
         public let partitions: [Partition]
         /// Such as UNKNOWN_TOPIC_OR_PART; nil: the topic is there.
         public let failure: LibraryFailure?
+
+        public init(name: String, topicID: String? = nil, partitions: [Partition], failure: LibraryFailure? = nil) {
+            self.name = name
+            self.topicID = topicID
+            self.partitions = partitions
+            self.failure = failure
+        }
     }
 
     public struct Partition: Sendable, Hashable {
@@ -28,6 +35,21 @@ public struct ClusterMetadata: Sendable, Hashable {
         public let replicas: [Int32]
         public let inSyncReplicas: [Int32]
         public let failure: LibraryFailure?
+
+        public init(
+            id: Int32, leader: Int32?, replicas: [Int32] = [], inSyncReplicas: [Int32] = [], failure: LibraryFailure? = nil
+        ) {
+            self.id = id
+            self.leader = leader
+            self.replicas = replicas
+            self.inSyncReplicas = inSyncReplicas
+            self.failure = failure
+        }
+    }
+
+    public init(brokers: [Broker], topics: [Topic]) {
+        self.brokers = brokers
+        self.topics = topics
     }
 }
 

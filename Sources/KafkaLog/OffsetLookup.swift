@@ -11,12 +11,24 @@ public struct OffsetLookup: Hashable, Sendable {
     public let low: Position
     /// The offset after the last record (high watermark), read before the lookup.
     public let high: Position
+
+    public init(start: Position, found: Bool, low: Position, high: Position) {
+        self.start = start
+        self.found = found
+        self.low = low
+        self.high = high
+    }
 }
 
 /// The ends of a partition's log.
 public struct Watermarks: Hashable, Sendable {
     public let low: Position
     public let high: Position
+
+    public init(low: Position, high: Position) {
+        self.low = low
+        self.high = high
+    }
 }
 
 extension ClientHandle {

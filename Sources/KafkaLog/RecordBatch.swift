@@ -1,7 +1,7 @@
 import CRdKafka
 import Synchronization
 
-/// Records of several partitions as they came from librdkafka, neither copied nor moved. The batch owns them: they are freed when
+/// Records of several partitions as they came from librdkafka, neither copied nor moved (or made in memory, for simulations). The batch owns them: they are freed when
 /// the last reference to it goes, on whatever thread that is. While it lives, librdkafka keeps the whole fetch
 /// responses that its records lie in, so copy (`detached`) what is to be kept long.
 public final class RecordBatch: @unchecked Sendable {
@@ -15,7 +15,10 @@ public final class RecordBatch: @unchecked Sendable {
     public let runs: [Run]
     let headerLock = Mutex<Void>(())
     private let capacity: Int
-    private let handle: ClientHandle
+    /// nil: the records did not come from librdkafka.
+    private let handle: ClientHandle?
+    /// The records themselves where they were made in memory; nil where librdkafka owns them.
+    let made: [Record]?
 
     /// Neighbouring records of one partition.
     public struct Run: Sendable {
@@ -34,11 +37,66 @@ public final class RecordBatch: @unchecked Sendable {
         self.cluster = cluster
         self.runs = runs
         self.handle = handle
+        made = nil
+    }
+
+    /// A batch of records that no client fetched: for simulations and tests. Copies their bytes.
+    /// - Returns: nil when `records` is empty.
+    public convenience init?(_ records: [Record]) {
+        guard let first = records.first else { return nil }
+        var runs: [Run] = []
+        for (index, record) in records.enumerated() {
+            if let last = runs.last, last.partition == record.partition {
+                runs[runs.count - 1] = Run(partition: last.partition, range: last.range.lowerBound..<index + 1)
+            } else {
+                runs.append(Run(partition: record.partition, range: index..<index + 1))
+            }
+        }
+        self.init(made: records, runs: runs, cluster: first.position.cluster)
+    }
+
+    private init(made: [Record], runs: [Run], cluster: ClusterID) {
+        messages = .allocate(capacity: made.count)
+        for (index, record) in made.enumerated() {
+            let message = UnsafeMutablePointer<rd_kafka_message_t>.allocate(capacity: 1)
+            message.initialize(to: rd_kafka_message_t())
+            message.pointee.partition = record.partition.partition
+            message.pointee.offset = record.position.offset
+            (message.pointee.key, message.pointee.key_len) = Self.copy(record.key)
+            (message.pointee.payload, message.pointee.len) = Self.copy(record.value)
+            // librdkafka's own pointer in its messages; here the record's place in `made`, from 1.
+            message.pointee._private = UnsafeMutableRawPointer(bitPattern: index + 1)
+            (messages + index).initialize(to: message)
+        }
+        count = made.count
+        capacity = made.count
+        self.cluster = cluster
+        self.runs = runs
+        self.made = made
+        handle = nil
+    }
+
+    private static func copy(_ bytes: [UInt8]?) -> (UnsafeMutableRawPointer?, Int) {
+        guard let bytes else { return (nil, 0) }
+        let copy = UnsafeMutableRawPointer.allocate(byteCount: max(1, bytes.count), alignment: 1)
+        bytes.withUnsafeBytes { copy.copyMemory(from: $0.baseAddress ?? UnsafeRawPointer(copy), byteCount: $0.count) }
+        return (copy, bytes.count)
     }
 
     deinit {
+        guard let handle else { return freeMade() }
         for index in 0..<count { rd_kafka_message_destroy(messages[index]) }
         handle.pool.giveBack(messages, capacity: capacity)
+    }
+
+    private func freeMade() {
+        for index in 0..<count {
+            guard let message = messages[index] else { continue }
+            message.pointee.key?.deallocate()
+            message.pointee.payload?.deallocate()
+            message.deallocate()
+        }
+        messages.deallocate()
     }
 
     /// Calls `body` with each record in order. Allocates and copies nothing.
@@ -107,12 +165,20 @@ public struct RecordView: ~Copyable {
     @inlinable public var offset: Int64 { message.pointee.offset }
     public var position: Position { Position(offset, in: batch.cluster) }
 
+    /// The record in memory that this is a view of; nil where librdkafka owns it.
+    private var made: Record? {
+        guard let made = batch.made else { return nil }
+        return made[Int(bitPattern: message.pointee._private) - 1]
+    }
+
     /// nil: the record carries none.
     public var timestamp: MillisecondTimestamp? {
-        MillisecondTimestamp(rd_kafka_message_timestamp(message, nil))
+        if let made { return made.timestamp }
+        return MillisecondTimestamp(rd_kafka_message_timestamp(message, nil))
     }
 
     public var timestampType: TimestampType {
+        if let made { return made.timestamp == nil ? .none : made.timestampType }
         var type = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
         let timestamp = rd_kafka_message_timestamp(message, &type)
         if timestamp < 0 { return .none }
@@ -145,6 +211,7 @@ public struct RecordView: ~Copyable {
     /// A copy of the headers, in order. librdkafka parses them when first asked: records that nobody asks cost nothing.
     /// Throws `partitionFailed` when their bytes are not headers.
     public func headers() throws(KafkaLogError) -> [RecordHeader] {
+        if let made { return made.headers }
         let parsed: Result<[RecordHeader], KafkaLogError> = batch.headerLock.withLock { _ in
             var list: OpaquePointer?
             let code = rd_kafka_message_headers(message, &list)

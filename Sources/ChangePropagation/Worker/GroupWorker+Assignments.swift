@@ -16,7 +16,7 @@ extension GroupWorker {
             group.addTask {
                 while !Task.isCancelled {
                     continuation.yield()
-                    do { try await Task.sleep(for: await self.lookInterval) } catch { break }
+                    do { try await self.clock.sleep(await self.lookInterval) } catch { break }
                 }
                 continuation.finish()
             }
@@ -166,7 +166,7 @@ extension GroupWorker {
     private func carryDrainThrough(_ origin: Datacenter) async {
         let isBusy = partitions.values.contains { $0.origin == origin && $0.stage == .draining }
         guard !isBusy else { return }
-        let controller = HandoverController(store: assignmentStore.store, logger: logger) { [setup, clock] in
+        let controller = HandoverController(store: assignmentStore.store, clock: clock, logger: logger) { [setup, clock] in
             Assignment.Author(name: setup.workerName, now: clock.wall())
         }
         do { if try await controller.finishDrain(key(origin)) { assignmentHint?.yield() } } catch { storeFailed(error) }

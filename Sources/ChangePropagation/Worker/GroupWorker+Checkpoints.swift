@@ -8,7 +8,7 @@ import Logging
 extension GroupWorker {
     func checkpointLoop() async {
         while !Task.isCancelled {
-            do { try await Task.sleep(for: setup.checkpoints.interval) } catch { return }
+            do { try await clock.sleep(setup.checkpoints.interval) } catch { return }
             await noteCaughtUp()
             await writeCheckpoints(of: Set(partitions.keys))
         }
@@ -28,7 +28,7 @@ extension GroupWorker {
 
     func commitLoop() async {
         while !Task.isCancelled {
-            do { try await Task.sleep(for: setup.checkpoints.commitInterval) } catch { return }
+            do { try await clock.sleep(setup.checkpoints.commitInterval) } catch { return }
             await commit(Set(partitions.keys), wait: false)
         }
     }
@@ -92,7 +92,7 @@ extension GroupWorker {
                 guard let checkpoint = try? stored.checkpoint.get() else { return nil }
                 return (checkpoint.done, checkpoint, stored.revision)
             }
-            guard let start = try await lookups.watermarks([partition])[partition]?.get().low else { return nil }
+            guard let start = try await lookups.watermarks([partition], timeout: Self.lookupTimeout)[partition]?.get().low else { return nil }
             let empty = DonePrefix(
                 witness: nil, disorder: 0, tail: [], beyond: [], beyondSpan: 0, position: start, timestampType: .none)
             return (empty, nil, 0)

@@ -38,7 +38,7 @@ extension GroupWorker {
             }
         }
         // What is still in planning did not get anywhere: try it again after a pause, unless it was taken away meanwhile.
-        if generations.contains(where: { isCurrent($0.key, $0.value) }) { try? await Task.sleep(for: Self.planningPause) }
+        if generations.contains(where: { isCurrent($0.key, $0.value) }) { try? await clock.sleep(Self.planningPause) }
         let again = generations.filter { isCurrent($0.key, $0.value) }.keys
         for partition in again { partitions[partition]?.stage = .standby }
         activate(again.filter { mayTake($0) })
@@ -147,7 +147,7 @@ extension GroupWorker {
 
     private func read(_ offsets: [TopicPartition: Int64]) async throws {
         guard !offsets.isEmpty else { return }
-        let cluster = try await consumer.clusterID()
+        let cluster = try await consumer.clusterID(timeout: Self.lookupTimeout)
         try await consumer.seek(offsets.mapValues { Position($0, in: cluster) }, timeout: Self.lookupTimeout)
         for (partition, offset) in offsets where partitions[partition]?.stage == .planning {
             partitions[partition]?.stage = .reading

@@ -29,14 +29,14 @@ public actor GroupWorker {
     }
 
     let setup: Setup
-    let consumer: KafkaConsumer
+    let consumer: any GroupConsumer
     /// Asks for offsets on a connection of its own: a broker answers a connection in order, so behind a consumer's long poll
     /// each answer would come half a second late, and reading would stand still meanwhile.
-    let lookups: KafkaAdmin
+    let lookups: any ClusterLookups
     let checkpointStore: CheckpointStore
     let assignmentStore: AssignmentStore
     let action: RuleAction
-    let clock: WorkerClock
+    let clock: HostClock
     let logger: Logger
 
     var partitions: [TopicPartition: PartitionWork] = [:]
@@ -84,8 +84,8 @@ public actor GroupWorker {
     static let holdLogInterval: UInt64 = 30_000_000_000
 
     public init(
-        _ setup: Setup, consumer: KafkaConsumer, lookups: KafkaAdmin, store: any SharedStore, action: RuleAction,
-        clock: WorkerClock = .system, logger: Logger
+        _ setup: Setup, consumer: any GroupConsumer, lookups: any ClusterLookups, store: any SharedStore, action: RuleAction,
+        clock: HostClock = .system, logger: Logger
     ) {
         self.setup = setup
         self.consumer = consumer
@@ -137,7 +137,7 @@ public actor GroupWorker {
             }
             let event: ConsumerEvent?
             do {
-                event = try await consumer.nextEvent(max: Self.batchLimit, deadline: .now + Self.pollInterval)
+                event = try await consumer.nextEvent(max: Self.batchLimit, within: Self.pollInterval)
             } catch is CancellationError { break }
             if let event { try await handle(event) }
             serveScans()
@@ -282,10 +282,10 @@ public actor GroupWorker {
         logger.info("Stopping: finishing what runs", metadata: ["running": "\(runningActions)"])
         isStopping = true
         for partition in partitions.keys { partitions[partition]?.stopBeginning(.revoking) }
-        let deadline = ContinuousClock.now + setup.drainTimeout
-        while runningActions > 0, ContinuousClock.now < deadline {
+        let deadline = clock.monotonic() &+ setup.drainTimeout.nanoseconds
+        while runningActions > 0, clock.monotonic() < deadline {
             // The group must see this worker live, and stage changes are over: events are only looked at for revocations.
-            _ = try? await consumer.nextEvent(max: 1, deadline: .now + .milliseconds(20))
+            _ = try? await consumer.nextEvent(max: 1, within: .milliseconds(20))
         }
         if runningActions > 0 {
             logger.warning("The drain timeout ended before all actions did; they will be repeated", metadata: ["running": "\(runningActions)"])
@@ -319,14 +319,6 @@ public struct WorkerCounts: Sendable, Hashable {
     public var unparsable = 0
     public var gaps = 0
     public init() {}
-}
-
-extension Duration {
-    /// Whole nanoseconds; 0 for negative durations.
-    var nanoseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        return UInt64(max(0, seconds)) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
-    }
 }
 
 /// The leases of a group's origins, readable from running actions without waiting for the worker.
