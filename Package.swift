@@ -79,6 +79,17 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "Simulation",
+            dependencies: [
+                "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging,
+                .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "Simulate",
+            dependencies: ["Simulation", logging, "Rainbow", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
         .target(name: "CBaseline", dependencies: ["CRdKafka"], cSettings: [.unsafeFlags(["-O2"])]),
         .executableTarget(
             name: "Bench",

@@ -26,6 +26,22 @@ public actor GroupWorker {
         public var startMargin: Duration
         /// Unique per process: written into checkpoints.
         public var workerName: String
+
+        /// What `configuration` says of one group. `startMargin` is 0: whoever makes the requests knows it.
+        public init(_ configuration: WorkerConfiguration, group: String, rules: [Rule], workerName: String) {
+            self.group = group
+            self.rules = rules
+            self.workerName = workerName
+            datacenter = configuration.datacenter
+            datacenters = Set(configuration.datacenters.keys)
+            lease = configuration.lease
+            checkpoints = configuration.checkpoints
+            identity = configuration.identity
+            dedupeWindow = configuration.dedupeWindow
+            drainTimeout = configuration.drainTimeout
+            sessionTimeout = configuration.sessionTimeout
+            startMargin = .zero
+        }
     }
 
     let setup: Setup

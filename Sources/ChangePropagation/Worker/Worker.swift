@@ -125,11 +125,8 @@ public struct Worker: Sendable {
         _ group: String, _ rules: [Rule], _ cluster: WorkerConfiguration.ClusterSettings, lookups: KafkaAdmin, store: any SharedStore,
         action: RuleAction
     ) throws -> GroupWorker {
-        let setup = GroupWorker.Setup(
-            group: group, datacenter: configuration.datacenter, datacenters: Set(configuration.datacenters.keys), rules: rules,
-            lease: configuration.lease, checkpoints: configuration.checkpoints, identity: configuration.identity,
-            dedupeWindow: configuration.dedupeWindow, drainTimeout: configuration.drainTimeout,
-            sessionTimeout: configuration.sessionTimeout, startMargin: httpSettings.connectTimeout, workerName: Self.processName())
+        var setup = GroupWorker.Setup(configuration, group: group, rules: rules, workerName: Self.processName())
+        setup.startMargin = httpSettings.connectTimeout
         let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
         return GroupWorker(setup, consumer: consumer, lookups: lookups, store: store, action: action, logger: logger)
     }
