@@ -301,7 +301,10 @@ public actor GroupWorker {
         let deadline = clock.monotonic() &+ setup.drainTimeout.nanoseconds
         while runningActions > 0, clock.monotonic() < deadline {
             // The group must see this worker live, and stage changes are over: events are only looked at for revocations.
-            _ = try? await consumer.nextEvent(max: 1, within: .milliseconds(20))
+            do { _ = try await consumer.nextEvent(max: 1, within: .milliseconds(20)) } catch {
+                // A client that is broken for good answers at once, again and again.
+                do { try await clock.sleep(.milliseconds(20)) } catch { break }
+            }
         }
         if runningActions > 0 {
             logger.warning("The drain timeout ended before all actions did; they will be repeated", metadata: ["running": "\(runningActions)"])
