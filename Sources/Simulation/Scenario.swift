@@ -61,8 +61,8 @@ struct Scenario: Sendable {
     var transactionSize: Int
     var faults: [Timed]
 
-    /// The usual mix.
-    init(seed: UInt64) {
+    /// The usual mix. With a mutant, each run also tells the story in which that mistake shows.
+    init(seed: UInt64, favouring mutant: Mutant? = nil) {
         var random = SeededGenerator.named("scenario", seed: seed)
         self.init(seed: seed, random: &random)
         var events: [Timed] = []
@@ -75,7 +75,36 @@ struct Scenario: Sendable {
         if !isClean, !events.contains(where: { $0.fault.isHandover }) {
             events.append(Timed(at: .milliseconds(random.int(2000...9000)), fault: handover(&random)))
         }
+        if let mutant { events += story(of: mutant, &random) } else if !isClean, random.chance(0.3) {
+            events += story(of: random.pick(Mutant.allCases), &random)
+        }
         faults = events.sorted { $0.at < $1.at }
+    }
+
+    /// Faults that come together: what a mistake needs in order to show.
+    private func story(of mutant: Mutant, _ random: inout SeededGenerator) -> [Timed] {
+        let begin: Moment = .milliseconds(random.int(2000...4000))
+        let home = datacenters.firstIndex(of: origin) ?? 0
+        let away = (home + 1) % datacenters.count
+        let owners = (0..<workersPerDatacenter).map { home * workersPerDatacenter + $0 }
+        func soon(_ range: ClosedRange<Int>) -> Moment { begin &+ .milliseconds(random.int(range)) }
+        switch mutant {
+        case .pauseForgotten:
+            // The owner stands still while it loses the origin, and wakes up with work at hand.
+            return owners.map { Timed(at: begin, fault: .stop(worker: $0, duration: lease &+ .milliseconds(random.int(300...2500)))) }
+                + [Timed(at: soon(0...200), fault: .failover(to: away, now: false))]
+        case .noFenceWait:
+            return owners.map { Timed(at: begin, fault: .cutStore(worker: $0, requests: true, answers: true, duration: .seconds(6))) }
+                + [Timed(at: soon(0...200), fault: .failover(to: away, now: false))]
+        case .noneAsEnd, .latestWitness:
+            // The mirror is behind at the moment of the failover.
+            return [
+                Timed(at: begin, fault: .stopMirrors(to: away, duration: .milliseconds(random.int(500...4000)))),
+                Timed(at: soon(300...900), fault: .failover(to: away, now: random.chance(0.5))),
+            ]
+        case .sealEarly: return [Timed(at: begin, fault: .switchover(to: away, controllerDiesAfter: nil))]
+        default: return [Timed(at: begin, fault: .switchover(to: away, controllerDiesAfter: nil)), Timed(at: soon(500...3000), fault: .failover(to: home, now: false))]
+        }
     }
 
     private init(seed: UInt64, random: inout SeededGenerator) {

@@ -18,7 +18,7 @@ public enum Simulator {
 
     /// Call `JobQueue.install` first.
     public static func run(seed: UInt64, mutant: Mutant? = nil, keepsWords: Bool = false) throws -> Outcome {
-        try run(Scenario(seed: seed), mutant: mutant, keepsWords: keepsWords)
+        try run(Scenario(seed: seed, favouring: mutant), mutant: mutant, keepsWords: keepsWords)
     }
 
     private static func run(_ scenario: Scenario, mutant: Mutant?, keepsWords: Bool) throws -> Outcome {
@@ -36,7 +36,7 @@ public enum Simulator {
     /// Takes faults and load out of a failing seed's scenario as long as it goes on failing.
     /// - Returns: the shortest failing run that was found, with its trace in words.
     public static func shrink(seed: UInt64, mutant: Mutant? = nil) throws -> Outcome {
-        var best = Scenario(seed: seed)
+        var best = Scenario(seed: seed, favouring: mutant)
         var left = shrinkLimit
         func fails(_ scenario: Scenario) throws -> Bool {
             guard left > 0 else { return false }

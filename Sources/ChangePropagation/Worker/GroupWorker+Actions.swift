@@ -130,7 +130,7 @@ extension GroupWorker {
         while runningActions < slots, idle < order.count {
             turn = (turn + 1) % order.count
             let partition = order[turn]
-            guard let origin = partitions[partition]?.origin, leases[origin]?.allowsAction(at: clock.monotonic()) == true,
+            guard let origin = partitions[partition]?.origin, mayBegin(origin, leases[origin]?.epoch),
                 let job = partitions[partition]?.takeJob()
             else {
                 idle += 1
@@ -141,22 +141,24 @@ extension GroupWorker {
         }
     }
 
+    /// Whether an action (or its next request) may begin now: the lease of this very epoch lasts until it has surely left.
+    private nonisolated func mayBegin(_ origin: Datacenter, _ epoch: Int64?) -> Bool {
+        let now = clock.monotonic()
+        guard let lease = leases[origin], lease.epoch == epoch, liveness.allowsAction(at: now) else { return false }
+        return lease.allowsAction(at: now) && lease.allowsAction(at: now &+ setup.startMargin.nanoseconds)
+    }
+
     private func start(_ job: Job, origin: Datacenter) {
         runningActions += 1
         nextTask += 1
         let id = nextTask
         let epoch = leases[origin]?.epoch
-        let margin = setup.startMargin.nanoseconds
-        let task = Task { [action, leases, liveness, clock, logger] in
+        let task = Task { [action, logger] in
             var ending = PartitionWork.Ending.finished
             var failures = 0
             for (rule, requests) in job.actions {
-                let result = await action.run(requests, of: rule, mayStart: {
-                    // Asked right before every single request: a pause of this process may have outlasted the lease.
-                    let now = clock.monotonic()
-                    guard let lease = leases[origin], lease.epoch == epoch, liveness.allowsAction(at: now) else { return false }
-                    return lease.allowsAction(at: now) && lease.allowsAction(at: now &+ margin)
-                })
+                // Asked right before every single request: a pause of this process may have outlasted the lease.
+                let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(origin, epoch) })
                 switch result {
                 case .done, .ignored: continue
                 case .interrupted: ending = .again
@@ -194,6 +196,8 @@ extension GroupWorker {
             // The last one: seal at once instead of at the next interval.
             Task { await writeCheckpoints(of: [job.partition]) }
         }
+        // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
+        if case .again = ending { return }
         pump()
     }
 }
