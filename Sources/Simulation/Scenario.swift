@@ -75,10 +75,28 @@ struct Scenario: Sendable {
         if !isClean, !events.contains(where: { $0.fault.isHandover }) {
             events.append(Timed(at: .milliseconds(random.int(2000...9000)), fault: handover(&random)))
         }
-        if let mutant { events += story(of: mutant, &random) } else if !isClean, random.chance(0.3) {
+        if let mutant {
+            expose(mutant)
+            events += story(of: mutant, &random)
+        } else if !isClean, random.chance(0.3) {
             events += story(of: random.pick(Mutant.allCases), &random)
         }
         faults = events.sorted { $0.at < $1.at }
+    }
+
+    /// The world in which a mistake shows most easily.
+    private mutating func expose(_ mutant: Mutant) {
+        switch mutant {
+        case .noneAsEnd, .latestWitness:
+            tail = 1
+            eventsPerSecond = 50
+            mirrorLag = min(mirrorLag, 100)
+            hasWildTimes = mutant == .latestWitness
+        case .noFenceWait:
+            eventsPerSecond = 50
+            mirrorLag = min(mirrorLag, 100)
+        default: break
+        }
     }
 
     /// Faults that come together: what a mistake needs in order to show.
@@ -96,12 +114,17 @@ struct Scenario: Sendable {
         case .noFenceWait:
             return owners.map { Timed(at: begin, fault: .cutStore(worker: $0, requests: true, answers: true, duration: .seconds(6))) }
                 + [Timed(at: soon(0...200), fault: .failover(to: away, now: false))]
-        case .noneAsEnd, .latestWitness:
-            // The mirror is behind at the moment of the failover.
+        case .noneAsEnd:
+            // The mirror was behind, and brings what it had not at the moment of the lookup.
+            let behind = random.int(1000...3000)
             return [
-                Timed(at: begin, fault: .stopMirrors(to: away, duration: .milliseconds(random.int(500...4000)))),
-                Timed(at: soon(300...900), fault: .failover(to: away, now: random.chance(0.5))),
+                Timed(at: begin, fault: .stopMirrors(to: away, duration: .milliseconds(behind))),
+                Timed(at: begin &+ .milliseconds(behind - random.int(0...60)), fault: .failover(to: away, now: random.chance(0.5))),
             ]
+        case .latestWitness:
+            // There is a backlog past the checkpoint.
+            return owners.map { Timed(at: begin, fault: .kill(worker: $0, downFor: .seconds(6))) }
+                + [Timed(at: soon(1500...3500), fault: .failover(to: away, now: random.chance(0.5)))]
         case .sealEarly: return [Timed(at: begin, fault: .switchover(to: away, controllerDiesAfter: nil))]
         default: return [Timed(at: begin, fault: .switchover(to: away, controllerDiesAfter: nil)), Timed(at: soon(500...3000), fault: .failover(to: home, now: false))]
         }

@@ -67,6 +67,15 @@ final class Checker: @unchecked Sendable {
         fates[id] = fate
     }
 
+    /// It reached no other cluster and is gone from its own.
+    func neverMirrored(_ event: Event) {
+        let id = id(event)
+        guard let due = fates[id]?.due, due > 0 else { return }
+        fates[id]?.due -= 1
+        neverMirrored += 1
+    }
+    private(set) var neverMirrored = 0
+
     func tookEffect(_ id: String) { fates[id]?.effects += 1 }
 
     func hasEffect(_ event: Event) -> Bool { event.isWanted && (fates[id(event)]?.effects ?? 0) > 0 }
@@ -75,7 +84,7 @@ final class Checker: @unchecked Sendable {
         guard event.isWanted else { return true }
         guard let fate = fates[id(event)] else { return true }
         // Of several that can't be told apart, as many effects must have been as there are events.
-        return fate.effects >= (scenario.hasIDs ? 1 : min(fate.due, 1))
+        return fate.effects >= min(fate.due, 1)
     }
 
     // MARK: Ownership
@@ -89,6 +98,8 @@ final class Checker: @unchecked Sendable {
         let lease: Moment
     }
 
+    /// Operators who force a failover without waiting: they take the risk.
+    var forcedNow: Set<String> = []
     private var reigns: [Reign] = []
     /// First start of each epoch in each partition.
     private var lastStart: [TopicPartition: (epoch: Int64, datacenter: Datacenter)] = [:]
@@ -123,7 +134,7 @@ final class Checker: @unchecked Sendable {
             }
         }
         if let last = reigns.indices.last { reigns[last].until = time.now }
-        let isForcedNow = next.kind == .failover && next.fenceMilliseconds == 0
+        let isForcedNow = forcedNow.contains(next.by)
         reigns.append(
             Reign(
                 epoch: next.epoch, owner: next.owner, from: time.now, until: nil, isForcedNow: isForcedNow,

@@ -53,6 +53,16 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
 
     private func noAnswer(_ what: String) -> KafkaLogError { host.isDead ? .closed : .deadlineExceeded(what: what) }
 
+    /// Where a lookup by time answered "none": the log's end then, which a mutant resolves anew whenever it is used (trap 7).
+    var noneAt: ((TopicPartition) -> Int64?)?
+    /// Records before that place from which a scan begins.
+    private static let room: Int64 = 40
+
+    private func endsLate(_ partition: TopicPartition, _ offset: Int64) -> Int64 {
+        guard let end = noneAt?(partition), offset <= end, offset > end - Self.room, let log = cluster.logs[partition] else { return offset }
+        return offset + log.end - end
+    }
+
     // MARK: What the group says
 
     func assigned(_ given: [TopicPartition]) {
@@ -229,7 +239,7 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
         guard await trip(limit: timeout) else { throw noAnswer("seek") }
         try check(positions.keys)
         for (partition, position) in positions {
-            held[partition]?.next = position.offset
+            held[partition]?.next = endsLate(partition, position.offset)
             held[partition]?.isFailed = false
         }
     }
@@ -267,8 +277,8 @@ final class SimulatedLookups: ClusterLookups, @unchecked Sendable {
     private let cluster: Cluster
     private let group: Group
     private var random: SeededGenerator
-    /// An answer "none" becomes the log's end as it is later (trap 7, a mutant).
-    var resolvesNoneLate = false
+    /// Where each partition's last lookup answered "none".
+    private(set) var noneAt: [TopicPartition: Int64] = [:]
 
     init(host: Host, cluster: Cluster, group: Group, random: SeededGenerator) {
         self.host = host
@@ -326,10 +336,10 @@ final class SimulatedLookups: ClusterLookups, @unchecked Sendable {
             for (partition, time) in times {
                 guard let log = cluster.logs[partition], case .success(let before)? = ends[partition] else { continue }
                 let found = log.firstOffset(from: time)
-                let none = resolvesNoneLate ? Position(log.end, in: cluster.id) : before.high
+                noneAt[partition] = found == nil ? before.high.offset : nil
                 answer[partition] = .success(
                     OffsetLookup(
-                        start: found.map { Position($0, in: cluster.id) } ?? none, found: found != nil || resolvesNoneLate,
+                        start: found.map { Position($0, in: cluster.id) } ?? before.high, found: found != nil,
                         low: Position(log.start, in: cluster.id), high: before.high))
             }
             return answer

@@ -75,6 +75,7 @@ final class World: @unchecked Sendable {
                     from: from, to: to, lag: scenario.mirrorLag, time: time, trace: trace,
                     random: .named("mirror to \(datacenter)", seed: scenario.seed)))
         }
+        for mirror in mirrors { mirror.missed = { [checker] in checker.neverMirrored($0) } }
         server.observers.append { [checker] in checker.put($0, before: $1, now: $2) }
         applyMutant()
     }
@@ -161,7 +162,7 @@ final class World: @unchecked Sendable {
             host: host, cluster: cluster, group: group, links: links, withIDs: scenario.hasIDs, random: .named("consumer", seed: seed))
         consumer.onAssigned = { [checker] partition in checker.given(host, partition) }
         let lookups = SimulatedLookups(host: host, cluster: cluster, group: group, random: .named("lookups", seed: seed))
-        lookups.resolvesNoneLate = mutant == .noneAsEnd
+        if mutant == .noneAsEnd { consumer.noneAt = { lookups.noneAt[$0] } }
         let store = storeClient(host, seed: seed)
         let sink = Sink(scenario: scenario, host: host, datacenter: worker.datacenter, checker: checker, trace: trace, random: .named("sink", seed: seed))
         sink.acknowledgesFirst = mutant == .acknowledgeFirst
@@ -288,7 +289,10 @@ final class World: @unchecked Sendable {
             Assignment.Author(name: host.name, now: host.clock.wall())
         }
         if case .switchover(_, .some(let diesAfter)) = fault { time.after(diesAfter) { host.kill() } }
-        if case .failover = fault { checker.disruptions += 1 }
+        if case .failover(_, let now) = fault {
+            checker.disruptions += 1
+            if now { checker.forcedNow.insert(host.name) }
+        }
         if case .cancel = fault { checker.disruptions += 1 }
         func datacenter(_ index: Int) -> Datacenter { scenario.datacenters[index % scenario.datacenters.count] }
         let targets = (0..<scenario.datacenters.count).map(datacenter)
