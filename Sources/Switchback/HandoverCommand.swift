@@ -145,7 +145,7 @@ struct HandoverCommand: AsyncParsableCommand {
                 var rows: [Row] = []
                 for group in try await assignments.groups() {
                     for (origin, stored) in try await assignments.load(group: group).sorted(by: { $0.key < $1.key }) {
-                        rows.append(Row(group: group, origin: origin.name, stored.assignment))
+                        rows += Row.rows(group: group, origin: origin.name, stored.assignment)
                     }
                 }
                 guard !rows.isEmpty else { return Console.line("no assignments yet: start a worker first") }
@@ -264,43 +264,8 @@ struct HandoverCommand: AsyncParsableCommand {
                 let key = try target.key()
                 let states = try await AssignmentStore(store).history(key)
                 guard !states.isEmpty else { throw Failure("\(HandoverRefusal.unknown(key))") }
-                Row.table().print(states.map { Row(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
+                Row.table().print(states.flatMap { Row.rows(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
             }
         }
-    }
-
-    /// One line of the tables.
-    struct Row {
-        let group: String
-        let origin: String
-        let owner: String
-        let phase: String
-        let epoch: Int64
-        let kind: String
-        let since: String
-        let by: String
-
-        init(group: String, origin: String, _ assignment: Assignment) {
-            self.group = group
-            self.origin = origin
-            owner = assignment.owner.name
-            phase =
-                switch assignment.phase {
-                case .stable: "stable"
-                case .draining(let target): "draining to \(target)"
-                case .resuming(let from): "resuming from \(from)"
-                }
-            epoch = assignment.epoch
-            kind = assignment.kind.rawValue
-            since = Date(timeIntervalSince1970: Double(assignment.since.milliseconds) / 1000).ISO8601Format()
-            by = assignment.by + (assignment.reason.isEmpty ? "" : " (\(assignment.reason))")
-        }
-
-        static func table() -> TextTable<Row> { TextTable<Row> {
-            [
-                Column("GROUP" <- $0.group), Column("ORIGIN" <- $0.origin), Column("OWNER" <- $0.owner), Column("PHASE" <- $0.phase),
-                Column("EPOCH" <- $0.epoch), Column("KIND" <- $0.kind), Column("SINCE" <- $0.since), Column("BY" <- $0.by),
-            ]
-        } }
     }
 }
