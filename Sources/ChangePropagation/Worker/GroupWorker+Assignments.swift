@@ -106,10 +106,11 @@ extension GroupWorker {
             leases[origin] = nil
             return
         }
+        let since = await epochs(from: before?.assignment, to: assignment, origin: origin)
         assignments[origin] = stored
         if before?.assignment.epoch != assignment.epoch {
             // First what may not go on, then the new lease: an action that is asking right now sees the old lease, or that it was cancelled.
-            enterEpoch(assignment, origin: origin, before: before?.assignment)
+            enterEpoch(assignment, origin: origin, since: since)
             // Nobody else's assignment allows anything here.
             leases[origin] = assignment.ownsAny(setup.datacenter) ? Lease(assignment, sent: sent, answered: answered) : nil
         } else {
@@ -130,16 +131,26 @@ extension GroupWorker {
         activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
     }
 
-    private func enterEpoch(_ assignment: Assignment, origin: Datacenter, before: Assignment?) {
+    /// The origin's assignments from `before` to `now`, one or more of each epoch: those that were not seen stand in the history. Empty:
+    /// not known, or not all of them.
+    private func epochs(from before: Assignment?, to now: Assignment, origin: Datacenter) async -> [Assignment] {
+        guard let before else { return [] }
+        guard now.epoch > before.epoch + 1 else { return [before, now] }
+        guard let history = try? await assignmentStore.history(key(origin)) else { return [] }
+        let missed = history.filter { $0.epoch > before.epoch && $0.epoch < now.epoch }
+        return Int64(Set(missed.map(\.epoch)).count) == now.epoch - before.epoch - 1 ? [before] + missed + [now] : []
+    }
+
+    /// - Parameter since: what `epochs` says.
+    private func enterEpoch(_ assignment: Assignment, origin: Datacenter, since: [Assignment]) {
         logger.info(
             "An origin's assignment", metadata: [
                 "origin": "\(origin)", "owner": "\(assignment.owner)", "epoch": "\(assignment.epoch)", "phase": "\(assignment.phase)",
             ])
         let here = setup.datacenter
-        let isNext = before?.epoch == assignment.epoch - 1
         for (partition, work) in partitions where work.origin == origin && work.stage != .standby {
             // Nobody else had it in between, so the work in progress is still true.
-            let stays = isNext && before?.owner(of: partition) == here && assignment.owner(of: partition) == here
+            let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here }
             let isMoving = work.stage == .draining || work.stage == .sealed || assignment.isResuming(partition)
             if stays, !isMoving || work.stage == .revoking {
                 // Another slice changed hands: this partition does not notice.

@@ -200,6 +200,28 @@ struct GroupWorkerSliceTests {
         }
     }
 
+    @Test("Epochs that a worker misses because it can't reach the store: what nobody else owned meanwhile is not planned anew")
+    func missedEpochs() async throws {
+        try await withWorld { world, home, away, inside, staying in
+            let flow = Flow(world)
+            try await eventually("every partition is acted on", timeout: .seconds(20)) { Set(world.calls.map(partition)).count == 4 }
+            home.store.failAll(.unavailable)
+            try await world.controller.failover(world.key, to: codfw, slice: slice)
+            try await world.controller.failover(world.key, to: eqiad, slice: slice)
+            home.store.heal()
+            let end = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
+            #expect(end.epoch == 3 && end.placed.isEmpty)
+            let ids = try await flow.stop()
+            try await world.waitForCalls(ids)
+            for partition in staying { #expect(try await resumedIn(world, partition) == 1, "partition \(partition) was planned anew") }
+            for partition in inside { #expect(try await resumedIn(world, partition) == 3, "somebody else may have had \(partition)") }
+            let repeated = world.counts.filter { call in call.value > 1 && staying.contains(Int32((Int(call.key.dropFirst()) ?? 0) % 4)) }
+            #expect(repeated.isEmpty)
+            try await home.stop()
+            try await away.stop()
+        }
+    }
+
     @Test("The controller, the old side and the new side crash one after the other: the handover of the slice is carried through all the same")
     func crashes() async throws {
         try await withWorld { world, home, away, inside, staying in
