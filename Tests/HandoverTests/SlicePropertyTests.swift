@@ -47,7 +47,7 @@ struct SlicePropertyTests {
                     next = try take(step, from: now, target, slice, author: "op\(number)")
                 } catch {
                     refused += 1
-                    checkRefusal(error, step, now)
+                    try checkRefusal(error, step, now)
                     continue
                 }
                 done[step, default: 0] += 1
@@ -71,20 +71,21 @@ struct SlicePropertyTests {
         }
     }
 
-    private func checkRefusal(_ refusal: HandoverRefusal, _ step: Step, _ now: Assignment) {
-        if case .begin = step, case .draining = now.phase {
-            #expect({ if case .underway(_, _, now.begunBy) = refusal { true } else { false } }(), "\(refusal)")
+    private func checkRefusal(_ refusal: HandoverRefusal, _ step: Step, _ now: Assignment) throws {
+        if step == .begin, isDraining(now) {
+            guard case .underway(_, _, let by) = refusal else { throw refusal }
+            try #require(by == now.begunBy)
         }
-        if step == .handOver || step == .cancel {
-            #expect({ if case .draining = now.phase { false } else { true } }(), "a drain can always be ended: \(refusal)")
-        }
+        if step == .handOver || step == .cancel { try #require(!isDraining(now), "a drain can always be ended: \(refusal)") }
     }
+
+    private func isDraining(_ assignment: Assignment) -> Bool { if case .draining = assignment.phase { true } else { false } }
 
     private func check(_ step: Step, from before: Assignment, to next: Assignment, _ target: Datacenter, _ slice: Slice) throws {
         let raises = step == .handOver || step == .cancel || step == .failOver
-        #expect(next.epoch == before.epoch + (raises ? 1 : 0))
-        #expect(try Assignment(decoding: next.encoded()) == next)
-        if step == .begin { #expect({ if case .draining = before.phase { false } else { true } }(), "two at once") }
+        try #require(next.epoch == before.epoch + (raises ? 1 : 0))
+        try #require(try Assignment(decoding: next.encoded()) == next)
+        if step == .begin { try #require(!isDraining(before), "two at once") }
         let moves: HandoverScope? =
             switch step {
             case .handOver: before.phase.scope
@@ -95,14 +96,14 @@ struct SlicePropertyTests {
         if case .draining(let aim, _) = before.phase, step == .handOver { arrived = aim }
         for partition in partitions {
             let places = next.placed.filter { $0.value.contains(partition) }
-            #expect(places.count <= 1 && places[next.owner] == nil, "\(partition) stands in \(places.keys)")
+            try #require(places.count <= 1 && places[next.owner] == nil, "\(partition) stands in \(places.keys)")
             let owner = next.owner(of: partition)
-            #expect(owner == (moves?.contains(partition) == true ? arrived : before.owner(of: partition)), "\(step): \(partition)")
-            #expect(datacenters.count { next.mayAct(on: partition, in: $0) } == (next.isDraining(partition) ? 0 : 1))
-            if raises, owner != before.owner(of: partition) || before.isDraining(partition) { #expect(next.isResuming(partition)) }
+            try #require(owner == (moves?.contains(partition) == true ? arrived : before.owner(of: partition)), "\(step): \(partition)")
+            try #require(datacenters.count { next.mayAct(on: partition, in: $0) } == (next.isDraining(partition) ? 0 : 1))
+            if raises, owner != before.owner(of: partition) || before.isDraining(partition) { try #require(next.isResuming(partition)) }
             // A wait that is not over is not forgotten.
             if before.isResuming(partition), before.fenceMilliseconds > 0, step != .settle {
-                #expect(next.isDraining(partition) || next.isResuming(partition) && next.fenceMilliseconds >= before.fenceMilliseconds)
+                try #require(next.isDraining(partition) || next.isResuming(partition) && next.fenceMilliseconds >= before.fenceMilliseconds)
             }
         }
     }
