@@ -85,6 +85,18 @@ struct GroupWorkerSliceTests {
         try await ResumeReport.load(from: world.store, group: WorkerWorld.group, TopicPartition(topic: WorkerWorld.topic, partition: partition))?.epoch
     }
 
+    /// Looks every millisecond whether the partitions are being read, until it is cancelled; what else it saw.
+    private func interruptions(_ running: WorkerWorld.Running, _ partitions: Set<Int32>) async -> [String] {
+        var seen: [String] = []
+        while !Task.isCancelled {
+            for (partition, work) in await running.worker.partitions where partitions.contains(partition.partition) && work.stage != .reading {
+                seen.append("\(partition) \(work.stage)")
+            }
+            try? await Task.sleep(for: .milliseconds(1))
+        }
+        return seen
+    }
+
     private func move(_ world: WorkerWorld, to target: Datacenter) async throws {
         try await world.controller.beginSwitchover(world.key, to: target, slice: slice)
         _ = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
@@ -104,6 +116,7 @@ struct GroupWorkerSliceTests {
             let long = flow.upcoming(in: try #require(staying.min()))
             held.withLock { $0 = "first-e\(long)" }
             try await world.waitForCalls(["first-e\(long)"])
+            let watch = Task { await interruptions(home, staying) }
             for target in [codfw, eqiad] {
                 let before = world.calls.count
                 try await move(world, to: target)
@@ -113,6 +126,8 @@ struct GroupWorkerSliceTests {
                     world.calls.dropFirst(before).contains { $0.datacenter == target && inside.contains(partition($0)) }
                 }
             }
+            watch.cancel()
+            #expect(await watch.value.isEmpty, "what stays was interrupted")
             #expect(try await world.assignment()?.epoch == 3)
             held.withLock { $0 = nil }
             let ids = try await flow.stop()
