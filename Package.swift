@@ -115,7 +115,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "SwitchbackTests", dependencies: ["LocalKafka", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: ["Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", "TestSupport"],

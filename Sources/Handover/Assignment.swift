@@ -1,12 +1,6 @@
 import Checkpoints
 import KafkaLog
 
-#if canImport(FoundationEssentials)
-import FoundationEssentials
-#else
-import Foundation
-#endif
-
 /// Which assignment: one per (group, origin).
 public struct AssignmentKey: Hashable, Sendable, Comparable, CustomStringConvertible {
     public let group: String
@@ -23,15 +17,29 @@ public struct AssignmentKey: Hashable, Sendable, Comparable, CustomStringConvert
 
 /// Which DC processes an origin's topics for a group, and where a handover stands (Docs/Design.md section 4).
 ///
+/// Partitions may be placed elsewhere than at the owner, so that load moves in slices. There is one epoch and one handover at a time
+/// all the same: each change of owner, of whatever slice, raises the epoch of the whole origin, and those partitions that keep their
+/// owner go on under the new one.
+///
 /// Every change is a pure function from one assignment to the next; who stores it does so by compare-and-swap.
 public struct Assignment: Hashable, Sendable {
     public enum Phase: Hashable, Sendable {
-        /// The owner acts.
+        /// Owners act.
         case stable
-        /// The owner finishes what it fetched and seals; then it is the target's turn. The epoch is still the owner's.
-        case draining(target: Datacenter)
-        /// The epoch went up. The owner resumes from what `from` left; it may act from `notBefore` its seeing this on.
-        case resuming(from: Datacenter)
+        /// Who owns partitions of the scope finishes what it fetched of them and seals; then it is the target's turn. The epoch is
+        /// still the old one. What is not in the scope goes on.
+        case draining(target: Datacenter, scope: HandoverScope)
+        /// The epoch went up. Who owns partitions of the scope resumes them from what `from` left; it may act on them from
+        /// `fenceMilliseconds` after its first sight of this on. What is not in the scope goes on.
+        case resuming(from: Datacenter, scope: HandoverScope)
+
+        /// What the handover under way is about; nil: there is none.
+        public var scope: HandoverScope? {
+            switch self {
+            case .stable: nil
+            case .draining(_, let scope), .resuming(_, let scope): scope
+            }
+        }
     }
 
     /// Why the last handover was made. The words of the CLI.
@@ -41,9 +49,12 @@ public struct Assignment: Hashable, Sendable {
         case cancelled
     }
 
-    /// Grows by one at every change of owner. 1 or more.
+    /// Grows by one at every change of owner, of any partition. 1 or more.
     public var epoch: Int64
+    /// Owns what is not in `placed`, and what appears later.
     public var owner: Datacenter
+    /// The partitions that other datacenters own. None is named twice, no set is empty, and `owner` is no key.
+    public internal(set) var placed: [Datacenter: PartitionSet]
     public var phase: Phase
     public var kind: Kind
     /// How long, in milliseconds, a worker may act on a confirmation of its epoch before it has to confirm it again.
@@ -55,6 +66,8 @@ public struct Assignment: Hashable, Sendable {
     public var partitions: [String: Int32]
     /// Who made the last change: a worker's or an operator's name.
     public var by: String
+    /// Who began the last handover.
+    public var begunBy: String
     public var reason: String
     /// When it was made, by the clock of who made it. For people; no decision rests on it.
     public var since: MillisecondTimestamp
@@ -65,6 +78,8 @@ public struct Assignment: Hashable, Sendable {
     ) {
         self.epoch = epoch
         self.owner = owner
+        placed = [:]
+        begunBy = by
         self.phase = phase
         self.kind = kind
         self.leaseMilliseconds = leaseMilliseconds
@@ -98,56 +113,69 @@ public struct Assignment: Hashable, Sendable {
         return next
     }
 
-    /// Begins a planned handover: the owner is to drain.
-    public func draining(to target: Datacenter, origin: Datacenter, _ author: Author) throws(HandoverRefusal) -> Assignment {
-        switch phase {
-        // One that can't be finished (a partition that the new owner refuses) can be moved on, or back, all the same.
-        case .stable, .resuming: break
-        case .draining(let other): throw .underway(epoch: epoch, description: "draining from \(owner) to \(other)", by: by)
-        }
-        guard target != owner else { throw .alreadyThere(owner) }
+    /// Begins a planned handover: who owns partitions of `slice` is to drain them.
+    public func draining(
+        to target: Datacenter, origin: Datacenter, slice: Slice = .all, _ author: Author
+    ) throws(HandoverRefusal) -> Assignment {
+        if case .draining = phase { throw underway }
+        let scope = try scope(of: slice, to: target, origin: origin)
+        // One that can't be finished (a partition that the new owner refuses) can be moved on, or back, all of it: a part that was left
+        // out would be forgotten, with the wait that it may still have before it.
+        if let resuming = phase.scope, !scope.covers(resuming) { throw underway }
         return changed(by: author) {
-            $0.phase = .draining(target: target)
+            $0.phase = .draining(target: target, scope: scope)
             $0.kind = target == origin ? .switchback : .switchover
+            $0.begunBy = author.name
         }
     }
 
     /// All is sealed: the epoch goes up and the target owns it.
     public func handedOver(_ author: Author) throws(HandoverRefusal) -> Assignment {
-        guard case .draining(let target) = phase else { throw .notDraining(epoch: epoch) }
+        guard case .draining(let target, let scope) = phase else { throw .notDraining(epoch: epoch) }
         return changed(by: author) {
             $0.epoch += 1
-            $0.phase = .resuming(from: owner)
-            $0.owner = target
+            $0.phase = .resuming(from: source(of: scope, to: target), scope: scope)
+            $0.move(scope, to: target)
             // The wait that a forced handover asked for, where the one before had not come to its end; else 0.
         }
     }
 
     /// Takes a drain back: the owner goes on, in a new epoch, since some of its partitions may be sealed in this one.
     public func cancelled(_ author: Author) throws(HandoverRefusal) -> Assignment {
-        guard case .draining = phase else { throw .notDraining(epoch: epoch) }
+        guard case .draining(let target, let scope) = phase else { throw .notDraining(epoch: epoch) }
         return changed(by: author) {
             $0.epoch += 1
-            $0.phase = .resuming(from: owner)
+            $0.phase = .resuming(from: source(of: scope, to: target), scope: scope)
             $0.kind = .cancelled
+            $0.begunBy = author.name
             $0.fenceMilliseconds = leaseMilliseconds
         }
     }
 
     /// Forced: the epoch goes up at once, whatever the phase, which fences the old owner. Unless `now`, the new one waits
     /// until the old one's lease has surely run out.
-    public func failedOver(to target: Datacenter, now: Bool, _ author: Author) throws(HandoverRefusal) -> Assignment {
-        guard target != owner else { throw .alreadyThere(owner) }
+    ///
+    /// A handover of other partitions that was under way becomes part of this one: those stay with whoever owns them, which resumes
+    /// them in the new epoch (a drain is taken back by that), and a wait that they had before them still counts.
+    public func failedOver(
+        to target: Datacenter, origin: Datacenter, slice: Slice = .all, now: Bool, _ author: Author
+    ) throws(HandoverRefusal) -> Assignment {
+        let scope = try scope(of: slice, to: target, origin: origin)
+        let sources = sources(of: scope, to: target)
+        // To fence a datacenter that lives costs it repeats: with more than one it has to be said which is gone.
+        if slice.from == nil, sources.count > 1 { throw .severalOwners(sources.sorted()) }
+        let under = phase.scope.flatMap { scope.covers($0) ? nil : $0 }
         return changed(by: author) {
             $0.epoch += 1
-            $0.phase = .resuming(from: owner)
-            $0.owner = target
+            $0.phase = .resuming(from: source(of: scope, to: target), scope: under.map(scope.union) ?? scope)
+            $0.move(scope, to: target)
             $0.kind = .failover
-            $0.fenceMilliseconds = now ? 0 : leaseMilliseconds
+            $0.begunBy = author.name
+            $0.fenceMilliseconds = max(now ? 0 : leaseMilliseconds, under == nil ? 0 : fenceMilliseconds)
         }
     }
 
-    /// The owner has resumed every partition.
+    /// Every partition of the scope has been resumed.
     public func settled(_ author: Author) -> Assignment {
         changed(by: author) {
             $0.phase = .stable
@@ -156,102 +184,127 @@ public struct Assignment: Hashable, Sendable {
         }
     }
 
-    /// Whether a worker in `datacenter` may act on the origin's partitions (given its lease): it owns it and is not draining.
-    public func mayAct(in datacenter: Datacenter) -> Bool {
-        if case .draining = phase { return false }
-        return owner == datacenter
-    }
-}
-
-/// Why a handover is not begun. Each says the next step.
-public enum HandoverRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-    case underway(epoch: Int64, description: String, by: String)
-    case alreadyThere(Datacenter)
-    case notDraining(epoch: Int64)
-    /// Nobody has worked on this group and origin yet.
-    case unknown(AssignmentKey)
-    /// The owner has not said yet which partitions it holds, so nobody could know what must be sealed.
-    case notReported(AssignmentKey, owner: Datacenter)
-    /// Others changed the assignment again and again meanwhile.
-    case busy(AssignmentKey)
-    /// The store answered for another format than this version knows.
-    case format(String)
-
-    public var description: String {
-        switch self {
-        case .underway(let epoch, let description, let by):
-            "a handover is under way (epoch \(epoch): \(description), begun by \(by)); wait for it, cancel it, or force a failover"
-        case .alreadyThere(let owner): "\(owner) owns it already"
-        case .notDraining(let epoch): "no drain is under way in epoch \(epoch)"
-        case .unknown(let key): "the store knows no assignment of \(key): start a worker of that group first, or check the names"
-        case .notReported(let key, let owner):
-            "\(owner) has not reported the partitions of \(key) yet: wait until its workers have joined, or force a failover"
-        case .busy(let key): "the assignment of \(key) kept changing: try again"
-        case .format(let what): "the stored assignment can't be read (\(what)): it was written by another version"
+    private mutating func move(_ scope: HandoverScope, to target: Datacenter) {
+        switch scope {
+        case .all:
+            // What it leaves out is named in `placed`.
+            owner = target
+            placed[target] = nil
+            for (datacenter, partitions) in placed { set(datacenter, partitions.filter { !scope.contains($0) }) }
+        case .only(let partitions):
+            for (datacenter, there) in placed { set(datacenter, there.subtracting(partitions)) }
+            if target != owner { placed[target, default: PartitionSet()].formUnion(partitions) }
         }
     }
+
+    private mutating func set(_ datacenter: Datacenter, _ partitions: PartitionSet) {
+        placed[datacenter] = partitions.isEmpty ? nil : partitions
+    }
+
+    private var underway: HandoverRefusal { .underway(epoch: epoch, description: handoverDescription, by: begunBy) }
 }
 
-// MARK: The stored form
+// MARK: Who owns what
 
 extension Assignment {
-    /// JSON, since operators read it with etcdctl: the fields by name, `format` 1.
-    private struct Stored: Codable {
-        var format = 1
-        var epoch: Int64
-        var owner: String
-        var phase: String
-        var other: String?
-        var kind: Kind
-        var leaseMilliseconds: Int64
-        var fenceMilliseconds: Int64
-        var partitions: [String: Int32]
-        var by: String
-        var reason: String
-        var since: Int64
+    /// The one datacenter that the partition belongs to in this epoch.
+    public func owner(of partition: TopicPartition) -> Datacenter { placed.first { $0.value.contains(partition) }?.key ?? owner }
+
+    /// Whether any partition belongs to `datacenter`, be it such as nobody has reported yet.
+    public func ownsAny(_ datacenter: Datacenter) -> Bool { owner == datacenter || placed[datacenter] != nil }
+
+    /// Whether a worker in `datacenter` may act on the partition (given its lease): it owns it and is not draining it.
+    public func mayAct(on partition: TopicPartition, in datacenter: Datacenter) -> Bool {
+        owner(of: partition) == datacenter && !isDraining(partition)
     }
 
-    public func encoded() -> [UInt8] {
-        let (name, other): (String, Datacenter?) =
-            switch phase {
-            case .stable: ("stable", nil)
-            case .draining(let target): ("draining", target)
-            case .resuming(let from): ("resuming", from)
-            }
-        let stored = Stored(
-            epoch: epoch, owner: owner.name, phase: name, other: other?.name, kind: kind, leaseMilliseconds: leaseMilliseconds,
-            fenceMilliseconds: fenceMilliseconds, partitions: partitions, by: by, reason: reason, since: since.milliseconds)
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Strings and integers always encode.
-        return (try? encoder.encode(stored)).map(Array.init) ?? []
+    public func isDraining(_ partition: TopicPartition) -> Bool {
+        guard case .draining(_, let scope) = phase else { return false }
+        return scope.contains(partition)
     }
 
-    /// Beyond any real use; a damaged value must not overflow what counts on from it.
-    private static let largestEpoch: Int64 = 1 << 53
-    private static let largestPartitionCount: Int32 = 1_000_000
+    public func isResuming(_ partition: TopicPartition) -> Bool {
+        guard case .resuming(_, let scope) = phase else { return false }
+        return scope.contains(partition)
+    }
 
-    public init(decoding bytes: [UInt8]) throws(HandoverRefusal) {
-        let stored: Stored
-        do { stored = try JSONDecoder().decode(Stored.self, from: Data(bytes)) } catch { throw .format("not an assignment's JSON") }
-        guard stored.format == 1 else { throw .format("format \(stored.format)") }
-        guard let owner = Datacenter(stored.owner), (1...Self.largestEpoch).contains(stored.epoch) else { throw .format("owner or epoch") }
-        guard stored.partitions.values.allSatisfy({ (0...Self.largestPartitionCount).contains($0) }) else { throw .format("partitions") }
-        let other = stored.other.flatMap { Datacenter($0) }
-        switch (stored.phase, other) {
-        case ("stable", _): phase = .stable
-        case ("draining", let target?): phase = .draining(target: target)
-        case ("resuming", let from?): phase = .resuming(from: from)
-        default: throw .format("phase '\(stored.phase)'")
+    /// The partitions that owners have reported.
+    public var reported: Set<TopicPartition> {
+        Set(
+            partitions.flatMap { topic, count in
+                (0..<max(0, count)).map { TopicPartition(topic: topic, partition: $0) }
+            })
+    }
+
+    /// How many of the reported partitions each datacenter owns; the base owner is always named.
+    public var shares: [Datacenter: Int] { reported.reduce(into: [owner: 0]) { $0[owner(of: $1), default: 0] += 1 } }
+
+    /// Whether `target` owns every reported partition of `scope`, and, where the scope is all of the origin, what appears later.
+    public func hasArrived(_ scope: HandoverScope, at target: Datacenter) -> Bool {
+        if case .all = scope, owner != target { return false }
+        return reported.allSatisfy { !scope.contains($0) || owner(of: $0) == target }
+    }
+
+    /// What has to move so that `slice` is at `target`: partitions that are there already are left alone.
+    public func scope(of slice: Slice, to target: Datacenter, origin: Datacenter) throws(HandoverRefusal) -> HandoverScope {
+        if slice.topics.isEmpty, slice.share == nil { return try scopeOfAll(from: slice.from, to: target) }
+        let moving = try slice.partitions(of: partitions, origin: origin).filter { partition in
+            let now = owner(of: partition)
+            return now != target && (slice.from == nil || now == slice.from)
         }
-        epoch = stored.epoch
-        self.owner = owner
-        kind = stored.kind
-        leaseMilliseconds = max(0, stored.leaseMilliseconds)
-        fenceMilliseconds = max(0, stored.fenceMilliseconds)
-        partitions = stored.partitions
-        by = stored.by
-        reason = stored.reason
-        since = MillisecondTimestamp(clamped: stored.since)
+        guard !moving.isEmpty else { throw .nothingToMove(target: target, from: slice.from) }
+        // The last of an origin takes along what may appear later: else that would have to change hands without having been drained.
+        let isTheRest = reported.allSatisfy { moving.contains($0) || owner(of: $0) == target }
+        return target != owner && isTheRest ? .all(except: placed[target] ?? PartitionSet()) : .only(moving)
+    }
+
+    private func scopeOfAll(from: Datacenter?, to target: Datacenter) throws(HandoverRefusal) -> HandoverScope {
+        let elsewhere = placed.values.reduce(PartitionSet()) { $0.union($1) }
+        switch from {
+        case nil where target != owner: return .all(except: placed[target] ?? PartitionSet())
+        case nil where elsewhere.isEmpty: throw .alreadyThere(owner)
+        case nil: return .only(elsewhere)
+        case target?: throw .alreadyThere(target)
+        case owner?: return .all(except: elsewhere)
+        case let from?:
+            guard let partitions = placed[from] else { throw .nothingToMove(target: target, from: from) }
+            return .only(partitions)
+        }
+    }
+
+    /// Who owns partitions of `scope` now, the target aside.
+    private func sources(of scope: HandoverScope, to target: Datacenter) -> Set<Datacenter> {
+        var sources = Set(reported.filter(scope.contains).map(owner(of:)))
+        if case .all = scope { sources.insert(owner) }
+        return sources.subtracting([target])
+    }
+
+    /// Who is named as the one that partitions come from; where there are several, the base owner or the first by name.
+    private func source(of scope: HandoverScope, to target: Datacenter) -> Datacenter {
+        let sources = sources(of: scope, to: target)
+        return sources.contains(owner) ? owner : sources.min() ?? owner
+    }
+
+    /// The handover under way in a few words; empty: there is none.
+    public var handoverDescription: String {
+        switch phase {
+        case .stable: ""
+        case .draining(let target, let scope): "draining \(describe(scope)) from \(source(of: scope, to: target)) to \(target)"
+        case .resuming(let from, let scope): "\(describe(scope)) from \(from) are being resumed"
+        }
+    }
+
+    private static let longestList = 60
+
+    /// Such as `all`, or `3 of 30 partitions (eqiad.edits 0-2)`; long lists are cut.
+    private func describe(_ scope: HandoverScope) -> String {
+        switch scope {
+        case .all(let others) where others.isEmpty: return "all partitions"
+        case .all(let others): return "all but \(others.count) partitions"
+        case .only(let partitions):
+            let list = partitions.description
+            return "\(partitions.count) of \(reported.count) partitions "
+                + "(\(list.count > Self.longestList ? list.prefix(Self.longestList) + "…" : list))"
+        }
     }
 }

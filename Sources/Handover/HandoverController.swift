@@ -9,9 +9,11 @@ public struct HandoverController: Sendable {
     public enum Progress: Sendable, Hashable {
         /// Sealed and expected partitions; the names of those that are not sealed yet.
         case draining(sealed: Int, of: Int, open: [TopicPartition])
+        /// `owner`: of what was moved.
         case epochRaised(Int64, owner: Datacenter)
         /// Partitions that the new owner has resumed, and those it has to.
         case resuming(done: Int, of: Int)
+        /// `owner`: of what is not placed elsewhere.
         case stable(epoch: Int64, owner: Datacenter)
     }
 
@@ -60,24 +62,35 @@ public struct HandoverController: Sendable {
 
     // MARK: Beginning
 
-    /// Begins a planned handover, unless one to the same target is under way already. Returns at once.
+    /// Begins a planned handover of `slice`, unless the very same one is under way already. Returns at once.
+    ///
+    /// Throws `HandoverRefusal` where another one is under way, whatever its slice, or where there is nothing to move.
     @discardableResult
-    public func beginSwitchover(_ key: AssignmentKey, to target: Datacenter) async throws -> StoredAssignment {
+    public func beginSwitchover(_ key: AssignmentKey, to target: Datacenter, slice: Slice = .all) async throws -> StoredAssignment {
         try await change(key) { assignment throws(HandoverRefusal) in
-            if case .draining(let other) = assignment.phase, other == target { return nil }
-            guard assignment.phase != .stable || !assignment.partitions.isEmpty else {
-                throw .notReported(key, owner: assignment.owner)
-            }
-            return try assignment.draining(to: target, origin: key.origin, author())
+            try requireReported(key, assignment, unless: slice == .all && assignment.phase != .stable)
+            if case .draining(target, let scope) = assignment.phase,
+                (try? assignment.scope(of: slice, to: target, origin: key.origin)) == scope { return nil }
+            return try assignment.draining(to: target, origin: key.origin, slice: slice, author())
         }
     }
 
-    /// Forces the origin over at once, which fences the old owner. Unless `now`, the new one waits out the old lease.
+    /// Forces `slice` over at once, which fences the old owner. Unless `now`, the new one waits out the old lease.
+    ///
+    /// Throws `HandoverRefusal` where there is nothing to move, or where more than one datacenter would be fenced and
+    /// `slice.from` does not say which.
     @discardableResult
-    public func failover(_ key: AssignmentKey, to target: Datacenter, now: Bool = false) async throws -> StoredAssignment {
+    public func failover(
+        _ key: AssignmentKey, to target: Datacenter, slice: Slice = .all, now: Bool = false
+    ) async throws -> StoredAssignment {
         try await change(key) { assignment throws(HandoverRefusal) in
-            try assignment.failedOver(to: target, now: now, author())
+            try requireReported(key, assignment, unless: slice.topics.isEmpty && slice.share == nil)
+            return try assignment.failedOver(to: target, origin: key.origin, slice: slice, now: now, author())
         }
+    }
+
+    private func requireReported(_ key: AssignmentKey, _ assignment: Assignment, unless exempt: Bool) throws(HandoverRefusal) {
+        guard exempt || !assignment.partitions.isEmpty else { throw .notReported(key, owner: assignment.owner) }
     }
 
     /// Takes a drain back.
@@ -145,13 +158,13 @@ public struct HandoverController: Sendable {
         case .stable:
             report(.stable(epoch: assignment.epoch, owner: assignment.owner))
             return assignment
-        case .draining:
+        case .draining(let target, _):
             let drain = try await drainState(key, assignment)
             report(.draining(sealed: drain.sealed, of: drain.total, open: drain.open))
             guard drain.open.isEmpty else { return nil }
             let next = try assignment.handedOver(author())
             if case .done(let done) = try await assignments.change(key, to: next, expecting: stored.revision) {
-                report(.epochRaised(done.assignment.epoch, owner: done.assignment.owner))
+                report(.epochRaised(done.assignment.epoch, owner: target))
             }
         case .resuming:
             let resumed = try await resumeState(key, assignment)
@@ -171,6 +184,7 @@ public struct HandoverController: Sendable {
         return (expected.count - open.count, expected.count, open.sorted())
     }
 
+    /// Which partitions must be written in the assignment's epoch, and how many are.
     private func resumeState(_ key: AssignmentKey, _ assignment: Assignment) async throws -> (done: Int, total: Int) {
         let stored = try await originCheckpoints(key)
         let expected = Self.expected(assignment, stored)
@@ -184,17 +198,10 @@ public struct HandoverController: Sendable {
         }
     }
 
-    /// The partitions that the owner reported, and more that have a checkpoint in the same topics. Checkpoints of topics
-    /// that nobody reads any more hold nothing up.
+    /// The partitions of the handover under way that owners reported, and more that have a checkpoint in the same topics.
+    /// Checkpoints of topics that nobody reads any more hold nothing up.
     private static func expected(_ assignment: Assignment, _ stored: [TopicPartition: StoredCheckpoint]) -> Set<TopicPartition> {
-        expectedPartitions(assignment).union(stored.keys.filter { assignment.partitions[$0.topic] != nil })
-    }
-
-    /// The partitions that the owner reported.
-    public static func expectedPartitions(_ assignment: Assignment) -> Set<TopicPartition> {
-        Set(
-            assignment.partitions.flatMap { topic, count in
-                (0..<max(0, count)).map { TopicPartition(topic: topic, partition: $0) }
-            })
+        guard let scope = assignment.phase.scope else { return [] }
+        return assignment.reported.union(stored.keys.filter { assignment.partitions[$0.topic] != nil }).filter(scope.contains)
     }
 }

@@ -16,6 +16,7 @@ struct HandoverCommand: AsyncParsableCommand {
             Example:
               switchback handover show --config worker.yaml
               switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw
+              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
               switchback handover failover --store sqlite:/var/lib/switchback/store.db --group purge --origin eqiad --to codfw
               switchback handover switchback --config worker.yaml --group purge --origin eqiad
             """,
@@ -75,6 +76,23 @@ struct HandoverCommand: AsyncParsableCommand {
         }
     }
 
+    /// Which part of it.
+    struct SliceOptions: ParsableArguments {
+        @Option(help: ArgumentHelp(
+            "Only this share of each topic's partitions, the same ones each time: 30% holds those of 10%.", valueName: "percent"))
+        var share: String?
+
+        @Option(name: .customLong("topic"), help: ArgumentHelp("Only this stream or topic; may be given more than once.", valueName: "name"))
+        var topics: [String] = []
+
+        func validate() throws {
+            guard let share, Slice.Share(share) == nil else { return }
+            throw ValidationError("--share \(share): a whole number of percent from 1% to 100% would be right, such as 10%")
+        }
+
+        func slice(from: Datacenter? = nil) -> Slice { Slice(topics: topics, share: share.flatMap { Slice.Share($0) }, from: from) }
+    }
+
     static func controller(_ store: any SharedStore, reason: String = "") -> HandoverController {
         let name = (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName
         return HandoverController(store: store, logger: makeLogger("switchback.handover", level: .warning)) {
@@ -95,26 +113,43 @@ struct HandoverCommand: AsyncParsableCommand {
         }
     }
 
-    /// Refuses a target that nobody knows: the work would be handed to no one. Known are the configuration's datacenters,
+    /// Refuses a datacenter that nobody knows: the work would be handed to no one. Known are the configuration's datacenters,
     /// or, without one, those that own something in the store.
-    static func target(_ name: String, _ options: StoreOptions, _ store: any SharedStore) async throws -> Datacenter {
-        guard let target = Datacenter(name) else { throw Failure("--to \(name) is no datacenter's name", code: 2) }
+    static func datacenter(
+        _ name: String, option: String, _ options: StoreOptions, _ store: any SharedStore
+    ) async throws -> Datacenter {
+        guard let target = Datacenter(name) else { throw Failure("\(option) \(name) is no datacenter's name", code: 2) }
         var known: Set<Datacenter> = []
         if let config = options.config { known = Set(try WorkerConfiguration.load(path: config).datacenters.keys) } else {
             let assignments = AssignmentStore(store)
             for group in try await assignments.groups() {
-                for (origin, stored) in try await assignments.load(group: group) { known.formUnion([origin, stored.assignment.owner]) }
+                for (origin, stored) in try await assignments.load(group: group) {
+                    known.formUnion([origin, stored.assignment.owner])
+                    known.formUnion(stored.assignment.placed.keys)
+                }
             }
         }
         guard known.contains(target) || known.isEmpty else {
-            throw Failure("--to \(name): no such datacenter; \(known.sorted().map(\.name).joined(separator: ", ")) would be right", code: 2)
+            throw Failure("\(option) \(name): no such datacenter; \(known.sorted().map(\.name).joined(separator: ", ")) would be right", code: 2)
         }
         return target
     }
 
-    /// - Parameter target: who is to act in the end; nil: whoever does.
+    /// What `slice` comes to as things stand, for the look at the end; nil: the controller will say why not. What is wrong with the
+    /// options is told as such, before anything is touched.
+    static func scope(
+        of slice: Slice, _ key: AssignmentKey, to target: Datacenter, _ store: any SharedStore
+    ) async throws -> HandoverScope? {
+        guard let assignment = try await AssignmentStore(store).load(key)?.assignment, !assignment.partitions.isEmpty else { return nil }
+        do throws(HandoverRefusal) { return try assignment.scope(of: slice, to: target, origin: key.origin) } catch {
+            if case .unknownTopic = error { throw Failure("\(error)", code: 2) }
+            return nil
+        }
+    }
+
+    /// - Parameters: `scope` is to be at `target` in the end; nil: wherever it is.
     static func carryThrough(
-        _ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions, to target: Datacenter? = nil
+        _ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions, scope: HandoverScope? = nil, to target: Datacenter? = nil
     ) async throws {
         guard wait.timeout > 0 else { return Console.line("\(key): begun") }
         let started = ContinuousClock.now
@@ -123,15 +158,30 @@ struct HandoverCommand: AsyncParsableCommand {
             let at = String(format: "%5.1f s", seconds)
             switch progress {
             case .draining(let sealed, let total, _): Console.line("\(at)  draining: \(sealed) of \(total) partitions sealed")
-            case .epochRaised(let epoch, let owner): Console.line("\(at)  epoch \(epoch): \(owner) owns it")
+            case .epochRaised(let epoch, let owner): Console.line("\(at)  epoch \(epoch): \(owner) owns \(sliced(scope) ? "the slice" : "it")")
             case .resuming(let done, let total): Console.line("\(at)  resuming: \(done) of \(total) partitions")
-            case .stable(let epoch, let owner): Console.line("\(at)  stable: \(owner) acts, epoch \(epoch)")
+            case .stable(let epoch, _): Console.line("\(at)  stable: epoch \(epoch)")
             }
         }
-        if let target, end.owner != target {
-            throw Failure("\(key): \(end.owner) acts, not \(target): somebody cancelled or changed this handover ('handover history' says who)")
+        if let scope, let target, !end.hasArrived(scope, at: target) {
+            throw Failure(
+                "\(key): \(acting(end)), not as asked for: somebody cancelled or changed this handover ('handover history' says who)")
         }
-        Console.line("\(key): \(end.owner) acts")
+        Console.line("\(key): \(acting(end))")
+    }
+
+    private static func sliced(_ scope: HandoverScope?) -> Bool {
+        guard case .only? = scope else { return false }
+        return true
+    }
+
+    /// Such as `codfw acts`, or `eqiad acts on 27 of 30 partitions, codfw on 3`.
+    private static func acting(_ assignment: Assignment) -> String {
+        guard !assignment.placed.isEmpty else { return "\(assignment.owner) acts" }
+        let shares = assignment.shares
+        let others = shares.keys.filter { $0 != assignment.owner }.sorted()
+        return "\(assignment.owner) acts on \(shares[assignment.owner] ?? 0) of \(assignment.reported.count) partitions"
+            + others.map { ", \($0) on \(shares[$0] ?? 0)" }.joined()
     }
 
     struct Show: AsyncParsableCommand {
@@ -145,7 +195,7 @@ struct HandoverCommand: AsyncParsableCommand {
                 var rows: [Row] = []
                 for group in try await assignments.groups() {
                     for (origin, stored) in try await assignments.load(group: group).sorted(by: { $0.key < $1.key }) {
-                        rows.append(Row(group: group, origin: origin.name, stored.assignment))
+                        rows += Row.rows(group: group, origin: origin.name, stored.assignment)
                     }
                 }
                 guard !rows.isEmpty else { return Console.line("no assignments yet: start a worker first") }
@@ -156,38 +206,47 @@ struct HandoverCommand: AsyncParsableCommand {
 
     struct Switchover: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Move an origin in order: drain, seal, hand over.",
-            discussion: "Example:\n  switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw")
+            abstract: "Move an origin, or a slice of it, in order: drain, seal, hand over.",
+            discussion: """
+                With --share or --topic only those partitions move; the others go on meanwhile. One handover of an origin at a time.
+
+                Example:
+                  switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
+                """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
+        @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
         @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
 
         func run() async throws {
             let key = try target.key()
             try await withStore(store) { opened in
-                let to = try await HandoverCommand.target(to, store, opened)
+                let to = try await datacenter(to, option: "--to", store, opened)
                 let controller = controller(opened, reason: wait.reason)
-                try await controller.beginSwitchover(key, to: to)
-                try await carryThrough(controller, key, wait, to: to)
+                let scope = try await scope(of: slice.slice(), key, to: to, opened)
+                try await controller.beginSwitchover(key, to: to, slice: slice.slice())
+                try await carryThrough(controller, key, wait, scope: scope, to: to)
             }
         }
     }
 
     struct Switchback: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Take an origin's work home, in order.",
+            abstract: "Take an origin's work home, or a slice of it, in order.",
             discussion: "Example:\n  switchback handover switchback --config worker.yaml --group purge --origin eqiad")
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
+        @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
 
         func run() async throws {
             try await withStore(store) { store in
                 let key = try target.key()
                 let controller = controller(store, reason: wait.reason)
-                try await controller.beginSwitchover(key, to: key.origin)
-                try await carryThrough(controller, key, wait, to: key.origin)
+                let scope = try await scope(of: slice.slice(), key, to: key.origin, store)
+                try await controller.beginSwitchover(key, to: key.origin, slice: slice.slice())
+                try await carryThrough(controller, key, wait, scope: scope, to: key.origin)
             }
         }
     }
@@ -197,25 +256,32 @@ struct HandoverCommand: AsyncParsableCommand {
             abstract: "Force an origin over: its datacenter is gone.",
             discussion: """
                 Raises the epoch at once, which fences the old side's writes. The new side waits until the old lease has surely run
-                out, unless --now.
+                out, unless --now. A handover of other partitions that is under way is taken back by it.
 
                 Example:
                   switchback handover failover --config worker.yaml --group purge --origin eqiad --to codfw
                 """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
+        @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
         @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
+        @Option(help: ArgumentHelp("Only what this datacenter owns: which one is gone, where several own partitions.", valueName: "dc"))
+        var from: String?
         @Flag(help: "Don't wait for the old lease: only when the old side is known to be dead.") var now = false
 
         func run() async throws {
             let key = try target.key()
             try await withStore(store) { opened in
-                let to = try await HandoverCommand.target(to, store, opened)
+                let to = try await datacenter(to, option: "--to", store, opened)
+                var gone: Datacenter?
+                if let from { gone = try await datacenter(from, option: "--from", store, opened) }
                 let controller = controller(opened, reason: wait.reason)
-                let stored = try await controller.failover(key, to: to, now: now)
-                Console.line("\(key): epoch \(stored.assignment.epoch), \(to) owns it; the old side is fenced")
-                try await carryThrough(controller, key, wait, to: to)
+                let slice = slice.slice(from: gone)
+                let scope = try await scope(of: slice, key, to: to, opened)
+                let stored = try await controller.failover(key, to: to, slice: slice, now: now)
+                Console.line("\(key): epoch \(stored.assignment.epoch), \(to) owns \(sliced(scope) ? "the slice" : "it"); the old side is fenced")
+                try await carryThrough(controller, key, wait, scope: scope, to: to)
             }
         }
     }
@@ -264,43 +330,8 @@ struct HandoverCommand: AsyncParsableCommand {
                 let key = try target.key()
                 let states = try await AssignmentStore(store).history(key)
                 guard !states.isEmpty else { throw Failure("\(HandoverRefusal.unknown(key))") }
-                Row.table().print(states.map { Row(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
+                Row.table().print(states.flatMap { Row.rows(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
             }
         }
-    }
-
-    /// One line of the tables.
-    struct Row {
-        let group: String
-        let origin: String
-        let owner: String
-        let phase: String
-        let epoch: Int64
-        let kind: String
-        let since: String
-        let by: String
-
-        init(group: String, origin: String, _ assignment: Assignment) {
-            self.group = group
-            self.origin = origin
-            owner = assignment.owner.name
-            phase =
-                switch assignment.phase {
-                case .stable: "stable"
-                case .draining(let target): "draining to \(target)"
-                case .resuming(let from): "resuming from \(from)"
-                }
-            epoch = assignment.epoch
-            kind = assignment.kind.rawValue
-            since = Date(timeIntervalSince1970: Double(assignment.since.milliseconds) / 1000).ISO8601Format()
-            by = assignment.by + (assignment.reason.isEmpty ? "" : " (\(assignment.reason))")
-        }
-
-        static func table() -> TextTable<Row> { TextTable<Row> {
-            [
-                Column("GROUP" <- $0.group), Column("ORIGIN" <- $0.origin), Column("OWNER" <- $0.owner), Column("PHASE" <- $0.phase),
-                Column("EPOCH" <- $0.epoch), Column("KIND" <- $0.kind), Column("SINCE" <- $0.since), Column("BY" <- $0.by),
-            ]
-        } }
     }
 }

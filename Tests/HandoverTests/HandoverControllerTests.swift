@@ -105,11 +105,126 @@ struct HandoverControllerTests {
     func ambiguousChange() async throws {
         let home = try await begin()
         store.answerAmbiguouslyNext()
-        let next = try home.assignment.failedOver(to: codfw, now: true, Assignment.Author(name: "op", now: MillisecondTimestamp(clamped: 9)))
+        let next = try home.assignment.failedOver(to: codfw, origin: eqiad, now: true, Assignment.Author(name: "op", now: MillisecondTimestamp(clamped: 9)))
         guard case .done(let done) = try await AssignmentStore(store).change(key, to: next, expecting: home.revision) else {
             Issue.record("an ambiguous answer was taken for a no")
             return
         }
         #expect(done.assignment == next)
+    }
+}
+
+@Suite("The handover controller, with slices")
+struct HandoverControllerSliceTests {
+    private let eqiad = Datacenter("eqiad").unsafelyUnwrapped
+    private let codfw = Datacenter("codfw").unsafelyUnwrapped
+    private let store = InMemoryStore()
+    private let key = AssignmentKey(group: "g", origin: Datacenter("eqiad").unsafelyUnwrapped)
+    private let slice = Slice(topics: ["b"])
+
+    private func controller(_ name: String = "alice") -> HandoverController {
+        HandoverController(store: store, interval: .milliseconds(5), logger: Logger(label: "test")) {
+            Assignment.Author(name: name, now: MillisecondTimestamp(clamped: 5))
+        }
+    }
+
+    private func begin(partitions: [String: Int32] = ["eqiad.a": 2, "eqiad.b": 2]) async throws {
+        let home = Assignment(owner: eqiad, leaseMilliseconds: 1000, partitions: partitions, by: "w", since: MillisecondTimestamp(clamped: 1))
+        guard case .done = try await AssignmentStore(store).change(key, to: home, expecting: 0) else { throw HandoverRefusal.busy(key) }
+    }
+
+    private func assignment() async throws -> Assignment { try #require(try await AssignmentStore(store).load(key)).assignment }
+
+    private func save(_ topic: String, _ partition: Int32, sealed: Bool) async throws {
+        let stored = try #require(try await AssignmentStore(store).load(key))
+        let target = TopicPartition(topic: topic, partition: partition)
+        let done = DonePrefix(
+            witness: nil, disorder: 0, tail: [Fingerprint(bits: 1)], beyond: [], beyondSpan: 0,
+            position: Position(5, in: ClusterID("c")), timestampType: .none)
+        let checkpoint = Checkpoint(
+            done: done, partitionCount: 2, identity: "record", epoch: stored.assignment.epoch, sealed: sealed, worker: "w",
+            writtenAt: MillisecondTimestamp(clamped: 1))
+        let before = try await CheckpointStore(store).load(group: "g", partition: target)?.revision ?? 0
+        let write = CheckpointWrite(partition: target, checkpoint: checkpoint, expectedRevision: before)
+        guard case .saved? = await CheckpointStore(store).save(group: "g", [write], fence: stored.fence(key))[target] else {
+            throw HandoverRefusal.busy(key)
+        }
+    }
+
+    @Test("A slice's drain waits for the slice alone, whoever else has checkpoints in the epoch")
+    func waitsForTheSlice() async throws {
+        try await begin()
+        try await controller().beginSwitchover(key, to: codfw, slice: slice)
+        try await save("eqiad.a", 0, sealed: false)
+        try await save("eqiad.b", 0, sealed: true)
+        #expect(try await controller().finishDrain(key) == false)
+        let progress = await #expect(throws: HandoverController.TimedOut.self) { try await controller().carryThrough(key, timeout: .milliseconds(30)) }
+        #expect(progress?.progress == .draining(sealed: 1, of: 2, open: [TopicPartition(topic: "eqiad.b", partition: 1)]))
+        try await save("eqiad.b", 1, sealed: true)
+        #expect(try await controller("somebody else").finishDrain(key))
+        let moved = try await assignment()
+        #expect(moved.epoch == 2 && moved.owner == eqiad && moved.shares == [eqiad: 2, codfw: 2] && moved.begunBy == "alice")
+        // Resumed is counted over the slice too.
+        try await save("eqiad.b", 0, sealed: false)
+        let resuming = await #expect(throws: HandoverController.TimedOut.self) { try await controller().carryThrough(key, timeout: .milliseconds(30)) }
+        #expect(resuming?.progress == .resuming(done: 1, of: 2))
+    }
+
+    @Test("Two operators at once: one handover is begun, and the other is told whose it is; beginning the same one again goes on with it")
+    func twoAtOnce() async throws {
+        for round in 0..<20 {
+            let store = InMemoryStore()
+            let home = Assignment(
+                owner: eqiad, leaseMilliseconds: 1000, partitions: ["eqiad.a": 2, "eqiad.b": 2], by: "w", since: MillisecondTimestamp(clamped: 1))
+            _ = try await AssignmentStore(store).change(key, to: home, expecting: 0)
+            let outcomes = await withTaskGroup(of: (String, Result<StoredAssignment, any Error>).self) { group in
+                for (name, topic) in [("alice", "a"), ("bob", "b")] {
+                    group.addTask { [key, codfw] in
+                        let controller = HandoverController(store: store, logger: Logger(label: "test")) {
+                            Assignment.Author(name: name, now: MillisecondTimestamp(clamped: 5))
+                        }
+                        do { return (name, .success(try await controller.beginSwitchover(key, to: codfw, slice: Slice(topics: [topic])))) } catch {
+                            return (name, .failure(error))
+                        }
+                    }
+                }
+                var outcomes: [String: Result<StoredAssignment, any Error>] = [:]
+                for await (name, outcome) in group { outcomes[name] = outcome }
+                return outcomes
+            }
+            let stored = try #require(try await AssignmentStore(store).load(key))
+            for (name, outcome) in outcomes {
+                switch outcome {
+                case .success(let begun): #expect(begun == stored && name == stored.assignment.by, "round \(round)")
+                case .failure(let error): #expect("\(error)".contains("begun by \(stored.assignment.by)"), "\(error)")
+                }
+            }
+            #expect(outcomes.values.count { (try? $0.get()) != nil } == 1)
+        }
+        try await begin()
+        let first = try await controller().beginSwitchover(key, to: codfw, slice: slice)
+        #expect(try await controller("bob").beginSwitchover(key, to: codfw, slice: slice) == first)
+    }
+
+    @Test("Every state of a slice's way has its line of history, with its slice")
+    func history() async throws {
+        try await begin()
+        try await controller().beginSwitchover(key, to: codfw, slice: slice)
+        try await controller().cancel(key)
+        try await controller().failover(key, to: codfw, slice: slice)
+        let history = try await AssignmentStore(store).history(key)
+        #expect(history.map(\.epoch) == [1, 1, 2, 3])
+        #expect(history.last?.shares == [eqiad: 2, codfw: 2])
+        #expect(history[1].phase.scope == history[3].phase.scope && history[1].phase.scope != .everything)
+    }
+
+    @Test("A slice of what nobody has reported, and of a topic that nobody knows, is refused before anything is touched")
+    func refused() async throws {
+        try await begin(partitions: [:])
+        let tenth = Slice(share: Slice.Share(percent: 10))
+        await #expect(throws: HandoverRefusal.notReported(key, owner: eqiad)) { try await controller().beginSwitchover(key, to: codfw, slice: tenth) }
+        await #expect(throws: HandoverRefusal.notReported(key, owner: eqiad)) { try await controller().failover(key, to: codfw, slice: tenth) }
+        await #expect(throws: HandoverRefusal.notReported(key, owner: eqiad)) { try await controller().failover(key, to: codfw, slice: slice) }
+        #expect(try await AssignmentStore(store).history(key).count == 1)
     }
 }

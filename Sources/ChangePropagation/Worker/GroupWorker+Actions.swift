@@ -130,7 +130,7 @@ extension GroupWorker {
         while runningActions < slots, idle < order.count {
             turn = (turn + 1) % order.count
             let partition = order[turn]
-            guard let origin = partitions[partition]?.origin, mayBegin(origin, leases[origin]?.epoch),
+            guard let origin = partitions[partition]?.origin, mayBegin(on: partition, of: origin),
                 let job = partitions[partition]?.takeJob()
             else {
                 idle += 1
@@ -141,24 +141,25 @@ extension GroupWorker {
         }
     }
 
-    /// Whether an action (or its next request) may begin now: the lease of this very epoch lasts until it has surely left.
-    private nonisolated func mayBegin(_ origin: Datacenter, _ epoch: Int64?) -> Bool {
+    /// Whether an action (or its next request) may begin now, as far as the lease goes: it lasts until the request has surely left.
+    private nonisolated func mayBegin(on partition: TopicPartition, of origin: Datacenter) -> Bool {
         let now = clock.monotonic()
-        guard let lease = leases[origin], lease.epoch == epoch, liveness.allowsAction(at: now) else { return false }
-        return lease.allowsAction(at: now) && lease.allowsAction(at: now &+ setup.startMargin.nanoseconds)
+        guard let lease = leases[origin], liveness.allowsAction(at: now) else { return false }
+        return lease.allowsAction(on: partition, at: now) && lease.allowsAction(on: partition, at: now &+ setup.startMargin.nanoseconds)
     }
 
     private func start(_ job: Job, origin: Datacenter) {
         runningActions += 1
         nextTask += 1
         let id = nextTask
-        let epoch = leases[origin]?.epoch
         let task = Task { [action, logger] in
             var ending = PartitionWork.Ending.finished
             var failures = 0
             for (rule, requests) in job.actions {
-                // Asked right before every single request: a pause of this process may have outlasted the lease.
-                let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(origin, epoch) })
+                // Asked right before every single request: a pause of this process may have outlasted the lease. Cancelled is what was
+                // dropped; that is asked after the lease, since by the time that a newer one stands there all that it is not good for
+                // has been cancelled.
+                let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(on: job.partition, of: origin) && !Task.isCancelled })
                 switch result {
                 case .done, .ignored: continue
                 case .interrupted: ending = .again

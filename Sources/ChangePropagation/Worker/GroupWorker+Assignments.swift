@@ -106,39 +106,60 @@ extension GroupWorker {
             leases[origin] = nil
             return
         }
+        let since = await epochs(from: before?.assignment, to: assignment, origin: origin)
         assignments[origin] = stored
         if before?.assignment.epoch != assignment.epoch {
+            // First what may not go on, then the new lease: an action that is asking right now sees the old lease, or that it was cancelled.
+            enterEpoch(assignment, origin: origin, since: since)
             // Nobody else's assignment allows anything here.
-            let isHere = assignment.owner == setup.datacenter
-            leases[origin] = isHere ? Lease(assignment, sent: sent, answered: answered) : nil
-            enterEpoch(assignment, origin: origin, before: before?.assignment)
+            leases[origin] = assignment.ownsAny(setup.datacenter) ? Lease(assignment, sent: sent, answered: answered) : nil
         } else {
             if var lease = leases[origin] {
                 lease.confirm(assignment, sent: sent)
                 leases[origin] = lease
             }
         }
-        guard assignment.owner == setup.datacenter else { return }
+        guard assignment.ownsAny(setup.datacenter) else { return }
         switch assignment.phase {
         case .draining:
-            drain(origin)
+            drain(assignment, origin: origin)
             await carryDrainThrough(origin)
         case .resuming: await settleIfResumed(stored, origin: origin)
-        case .stable: await reportPartitions(stored, origin: origin)
+        // New partitions are the base owner's: it alone says that there are some.
+        case .stable: if assignment.owner == setup.datacenter { await reportPartitions(stored, origin: origin) }
         }
         activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
     }
 
-    private func enterEpoch(_ assignment: Assignment, origin: Datacenter, before: Assignment?) {
+    /// The origin's assignments from `before` to `now`, one or more of each epoch: those that were not seen stand in the history. Empty:
+    /// not known, or not all of them.
+    private func epochs(from before: Assignment?, to now: Assignment, origin: Datacenter) async -> [Assignment] {
+        guard let before else { return [] }
+        guard now.epoch > before.epoch + 1 else { return [before, now] }
+        guard let history = try? await assignmentStore.history(key(origin)) else { return [] }
+        let missed = history.filter { $0.epoch > before.epoch && $0.epoch < now.epoch }
+        return Int64(Set(missed.map(\.epoch)).count) == now.epoch - before.epoch - 1 ? [before] + missed + [now] : []
+    }
+
+    /// - Parameter since: what `epochs` says.
+    private func enterEpoch(_ assignment: Assignment, origin: Datacenter, since: [Assignment]) {
         logger.info(
             "An origin's assignment", metadata: [
                 "origin": "\(origin)", "owner": "\(assignment.owner)", "epoch": "\(assignment.epoch)", "phase": "\(assignment.phase)",
             ])
         let here = setup.datacenter
-        let staysHere = before?.owner == here && assignment.owner == here && before?.epoch == assignment.epoch - 1
-        for (partition, work) in partitions where work.origin == origin && work.stage != .standby && work.stage != .revoking {
-            // A cancelled drain: nobody else had it in between, so the work in progress is still true.
-            if staysHere, partitions[partition]?.undrain() == true {
+        for (partition, work) in partitions where work.origin == origin && work.stage != .standby {
+            // Nobody else had it in between, so the work in progress is still true.
+            let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here }
+            let isMoving = work.stage == .draining || work.stage == .sealed || assignment.isResuming(partition)
+            if stays, !isMoving || work.stage == .revoking {
+                // Another slice changed hands: this partition does not notice.
+                partitions[partition]?.goOn(in: assignment.epoch)
+            } else if work.stage == .revoking {
+                // Its group is taking it back already; what runs begins no further request.
+                cancelActions(of: partition)
+            } else if stays, partitions[partition]?.undrain() == true {
+                // A cancelled drain.
                 restart(partition, .read(from: work.nextOffset), gap: nil)
             } else {
                 drop(partition, to: .standby)
@@ -146,8 +167,9 @@ extension GroupWorker {
         }
     }
 
-    private func drain(_ origin: Datacenter) {
-        for (partition, work) in partitions where work.origin == origin {
+    private func drain(_ assignment: Assignment, origin: Datacenter) {
+        for (partition, work) in partitions
+        where work.origin == origin && assignment.isDraining(partition) && assignment.owner(of: partition) == setup.datacenter {
             switch work.stage {
             case .reading where work.isActing: partitions[partition]?.drain()
             case .halting: partitions[partition]?.drain()
@@ -214,14 +236,14 @@ extension GroupWorker {
         await change(stored, to: next, origin: origin)
     }
 
-    /// When every partition of the origin has a checkpoint of this epoch, all are resumed. Not before the old owner's lease
+    /// When every partition that changed hands has a checkpoint of this epoch, all are resumed. Not before the old owner's lease
     /// has surely run out: from `stable` on, a worker that starts anew begins without waiting for that.
     private func settleIfResumed(_ stored: StoredAssignment, origin: Datacenter) async {
         guard leases[origin]?.hasWaited(at: clock.monotonic()) == true else { return }
         var next = stored.assignment
         for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
-        let expected = HandoverController.expectedPartitions(next)
-        guard !expected.isEmpty else { return }
+        guard !next.reported.isEmpty else { return }
+        let expected = next.reported.filter(next.isResuming)
         do {
             let checkpoints = try await checkpointStore.load(group: setup.group)
             let isResumed = expected.allSatisfy { (try? checkpoints[$0]?.checkpoint.get())?.epoch == next.epoch }

@@ -46,10 +46,11 @@ extension GroupWorker {
         await checkpointGate.enter()
         defer { checkpointGate.leave() }
         for origin in origins {
-            guard let stored = assignments[origin], stored.assignment.owner == setup.datacenter else { continue }
+            guard let stored = assignments[origin], stored.assignment.ownsAny(setup.datacenter) else { continue }
             let fence = stored.fence(AssignmentKey(group: setup.group, origin: origin))
             var drafts: [Draft] = []
-            for partition in wanted where partitions[partition]?.origin == origin {
+            for partition in wanted
+            where partitions[partition]?.origin == origin && stored.assignment.owner(of: partition) == setup.datacenter {
                 if let draft = await draft(partition, stored.assignment) { drafts.append(draft) }
             }
             guard !drafts.isEmpty else { continue }

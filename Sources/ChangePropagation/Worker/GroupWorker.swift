@@ -246,7 +246,7 @@ public actor GroupWorker {
         partitions[partition]?.drop(to: stage)
     }
 
-    private func cancelActions(of partition: TopicPartition) {
+    func cancelActions(of partition: TopicPartition) {
         for action in actionTasks.values where action.partition == partition { action.task.cancel() }
     }
 
@@ -266,7 +266,7 @@ public actor GroupWorker {
     /// Whether this worker should be acting on the partition as far as its origin's assignment goes.
     func mayTake(_ partition: TopicPartition) -> Bool {
         guard let work = partitions[partition], let stored = assignments[work.origin] else { return false }
-        return stored.assignment.mayAct(in: setup.datacenter)
+        return stored.assignment.mayAct(on: partition, in: setup.datacenter)
     }
 
     // MARK: Flow control

@@ -133,6 +133,9 @@ struct PartitionWork: Sendable {
         return true
     }
 
+    /// The epoch went up and the partition did not change hands: everything goes on as it is, and is written in the new epoch.
+    mutating func goOn(in epoch: Int64) { self.epoch = epoch }
+
     /// Stops beginning actions; what runs goes on, what waits is left for whoever reads it next.
     mutating func stopBeginning(_ stage: Stage) {
         self.stage = stage

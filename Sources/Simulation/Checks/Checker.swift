@@ -90,12 +90,12 @@ final class Checker: @unchecked Sendable {
     // MARK: Ownership
 
     private struct Reign {
-        let epoch: Int64
-        let owner: Datacenter
+        let assignment: Assignment
         let from: Moment
         var until: Moment?
         let isForcedNow: Bool
-        let lease: Moment
+        var lease: Moment
+        var epoch: Int64 { assignment.epoch }
     }
 
     /// Operators who force a failover without waiting: they take the risk.
@@ -118,18 +118,15 @@ final class Checker: @unchecked Sendable {
         defer { current = next }
         trace.note(
             "assignment", next.epoch, Int64(next.leaseMilliseconds), Int64(next.fenceMilliseconds),
-            words: "assignment: epoch \(next.epoch), owner \(next.owner), \(next.phase), \(next.kind.rawValue), by \(next.by)")
+            words: "assignment: epoch \(next.epoch), owner \(next.owner)\(next.placed.map { ", \($0) has \($1)" }.joined()), \(next.phase), \(next.kind.rawValue), by \(next.by)")
         if let before = current {
             if next.epoch < before.epoch { fail("the assignment's epoch goes back from \(before.epoch) to \(next.epoch)") }
-            if next.epoch == before.epoch, next.owner != before.owner { fail("the owner changes within epoch \(next.epoch)") }
+            if next.epoch == before.epoch, next.owner != before.owner || next.placed != before.placed {
+                fail("an owner changes within epoch \(next.epoch)")
+            }
             if next.epoch == before.epoch {
                 // The lease may grow within an epoch.
-                if let last = reigns.indices.last {
-                    let old = reigns[last]
-                    reigns[last] = Reign(
-                        epoch: old.epoch, owner: old.owner, from: old.from, until: nil, isForcedNow: old.isForcedNow,
-                        lease: max(old.lease, .milliseconds(Int(next.leaseMilliseconds))))
-                }
+                if let last = reigns.indices.last { reigns[last].lease = max(reigns[last].lease, .milliseconds(Int(next.leaseMilliseconds))) }
                 return
             }
         }
@@ -137,14 +134,14 @@ final class Checker: @unchecked Sendable {
         let isForcedNow = forcedNow.contains(next.by)
         reigns.append(
             Reign(
-                epoch: next.epoch, owner: next.owner, from: time.now, until: nil, isForcedNow: isForcedNow,
+                assignment: next, from: time.now, until: nil, isForcedNow: isForcedNow,
                 lease: .milliseconds(Int(next.leaseMilliseconds))))
     }
 
     /// No action begins after the lease's end, and none of an older epoch after one of a newer.
     private func checkGate(_ host: Host, _ datacenter: Datacenter, _ partition: TopicPartition) {
         let own = reigns.last { reign in
-            reign.owner == datacenter && (reign.until.map { $0 &+ reign.lease >= time.now } ?? true)
+            reign.assignment.owner(of: partition) == datacenter && (reign.until.map { $0 &+ reign.lease >= time.now } ?? true)
         }
         guard let own else { return fail("\(host.name) begins an action on \(partition) though \(datacenter) has not owned it for longer than a lease") }
         if let last = lastStart[partition], last.epoch > own.epoch, last.datacenter != datacenter {
@@ -163,7 +160,7 @@ final class Checker: @unchecked Sendable {
     private func checkKnownRepeat(_ id: String, _ fate: Fate, _ host: Host, _ datacenter: Datacenter) {
         guard scenario.hasIDs, !mirrorsRepeated, let covered = fate.coveredAt, !unconfirmed.contains(fate.partition),
             !gapPartitions.contains(fate.partition), let given = givenAt[host.name]?[fate.partition],
-            let own = reigns.last(where: { $0.owner == datacenter })
+            let own = reigns.last(where: { $0.assignment.owner(of: fate.partition) == datacenter })
         else { return }
         if covered < max(given, own.from) {
             fail("\(host.name) repeats \(id), which a checkpoint named since \(Double(covered / 1_000_000) / 1000) s, before it took \(fate.partition)")
@@ -196,7 +193,9 @@ final class Checker: @unchecked Sendable {
         if let current, checkpoint.epoch != current.epoch {
             fail("a checkpoint of epoch \(checkpoint.epoch) lands in epoch \(current.epoch) (\(partition), by \(checkpoint.worker))")
         }
-        if let current, !checkpoint.worker.hasPrefix(current.owner.name) { fail("\(checkpoint.worker) writes a checkpoint of \(partition), which \(current.owner) owns") }
+        if let owner = current?.owner(of: partition), !checkpoint.worker.hasPrefix(owner.name) {
+            fail("\(checkpoint.worker) writes a checkpoint of \(partition), which \(owner) owns")
+        }
         let old = before.flatMap { try? CheckpointCodec.decode($0.bytes) }
         if let old { checkOrder(partition, old, checkpoint) }
         checkPrefix(partition, checkpoint)

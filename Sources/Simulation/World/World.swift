@@ -295,13 +295,15 @@ final class World: @unchecked Sendable {
         }
         if case .cancel = fault { checker.disruptions += 1 }
         func datacenter(_ index: Int) -> Datacenter { scenario.datacenters[index % scenario.datacenters.count] }
+        let slice = slice()
         let targets = (0..<scenario.datacenters.count).map(datacenter)
         operators.append(
             Task.detached { [trace] in
                 do {
                     switch fault {
-                    case .switchover(let index, _): try await controller.beginSwitchover(key, to: targets[index % targets.count])
-                    case .failover(let index, let now): try await controller.failover(key, to: targets[index % targets.count], now: now)
+                    case .switchover(let index, _): try await controller.beginSwitchover(key, to: targets[index % targets.count], slice: slice)
+                    case .failover(let index, let now):
+                        try await controller.failover(key, to: targets[index % targets.count], slice: slice, now: now)
                     case .cancel: try await controller.cancel(key)
                     default: break
                     }
@@ -312,6 +314,14 @@ final class World: @unchecked Sendable {
                     trace.note("operator gives up", words: "\(host.name): \(error)")
                 }
             })
+    }
+
+    /// In half of the worlds operators move slices as well.
+    private func slice() -> Slice {
+        var random = SeededGenerator.named("slices", seed: scenario.seed)
+        guard random.chance(0.5) else { return .all }
+        random = .named("slice \(hostNumber)", seed: scenario.seed)
+        return random.chance(0.3) ? .all : Slice(share: Slice.Share(percent: random.pick([10, 30, 50, 60, 100])))
     }
 
     // MARK: Mutants

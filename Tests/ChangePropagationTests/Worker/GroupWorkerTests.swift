@@ -89,7 +89,7 @@ struct GroupWorkerTests {
             var seen: Assignment.Phase?
             while raised.duration(to: .now) < WorkerWorld.lease - .milliseconds(50) {
                 seen = try await world.assignment()?.phase
-                #expect(seen == .resuming(from: eqiad))
+                #expect(seen == .resuming(from: eqiad, scope: .everything))
                 try await Task.sleep(for: .milliseconds(20))
             }
             try await eventually("it is stable in the end") { try await world.assignment()?.phase == .stable }

@@ -91,7 +91,10 @@ final class WorkerWorld: Sendable {
     // MARK: Workers
 
     /// Starts a worker in `datacenter`; `extra` are further lines of its worker.yaml, `rule` of its rule.
-    func start(_ datacenter: Datacenter, topics: String = "[s]", extra: String = "", rule: String = "") async throws -> Running {
+    func start(
+        _ datacenter: Datacenter, topics: String = "[s]", extra: String = "", rule: String = "",
+        exec: String = "{uri: 'http://sink/{message.id}'}"
+    ) async throws -> Running {
         let servers = clusters.mapValues(\.bootstrapServers)
         let text = """
             service: test
@@ -114,7 +117,7 @@ final class WorkerWorld: Sendable {
                 origins: [eqiad]
                 concurrency: 8
                 retry_limit: 0
-                exec: {uri: 'http://sink/{message.id}'}
+                exec: \(exec)
             \(rule)
             """
         let configuration = try WorkerConfiguration.parse(text, file: "worker.yaml")
