@@ -9,12 +9,13 @@ PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/s
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo bench bench-check clean
+.PHONY: help deps build test demo sim bench bench-check clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
 	@echo "make test         all tests (real brokers, real clients, real etcd)"
 	@echo "make build        debug build"
+	@echo "make sim          simulated failovers from seeds: make sim SEED=… RUNS=… (10000 unless given), MUTANTS=1 for the mutants"
 	@echo "make bench        benchmarks, release build, side by side with plain C"
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
 	@echo "make deps         install what apt has to give: $(PACKAGES)"
@@ -44,6 +45,11 @@ test: deps
 demo: deps
 	$(SWIFT) build --product switchback
 	@$$($(SWIFT) build --show-bin-path)/switchback demo $(DEMO)
+
+# A simulation is one thread: the seeds are shared among as many processes as there are cores.
+sim: deps
+	$(SWIFT) build -c release --product Simulate
+	$(RELEASE)/Simulate $(if $(MUTANTS),--mutants,--runs $(or $(RUNS),10000) --jobs $(shell nproc)) $(if $(SEED),--seed $(SEED))
 
 bench: deps
 	$(SWIFT) build -c release --product Bench

@@ -26,6 +26,9 @@ public enum Mutant: String, CaseIterable, Sendable {
     /// A mirror that leaves out a record now and then (the world's mistake: the checks must see the loss).
     case lossyMirror = "lossy-mirror"
 
+    /// Whether other faults would excuse what it does.
+    var hidesBehindFaults: Bool { self == .sealEarly || self == .noneAsEnd || self == .latestWitness }
+
     /// Found within so many seeds.
     public var seeds: Int {
         switch self {

@@ -40,6 +40,8 @@ struct Scenario: Sendable {
     var hasIDs: Bool
     /// Share of events that repeat another one's contents and time; only without ids.
     var identical: Double
+    /// Retention has taken nothing yet: an unconfirmed start can't be excused by a gap event.
+    var logsAreWhole: Bool
     var appendTime: Bool
     /// Milliseconds by which times go back and forth; now and then one is an hour ahead, or missing.
     var disorder: Int
@@ -50,6 +52,8 @@ struct Scenario: Sendable {
     var commitInterval: Int
     var tail: Int
     var hold: Moment
+    /// Milliseconds.
+    var slack: Int
     var sessionTimeout: Moment
     var concurrency: Int
     var order: String
@@ -77,7 +81,7 @@ struct Scenario: Sendable {
         }
         if let mutant {
             expose(mutant)
-            events += story(of: mutant, &random)
+            events = (mutant.hidesBehindFaults ? [] : events) + story(of: mutant, &random)
         } else if !isClean, random.chance(0.3) {
             events += story(of: random.pick(Mutant.allCases), &random)
         }
@@ -89,12 +93,24 @@ struct Scenario: Sendable {
         switch mutant {
         case .noneAsEnd, .latestWitness:
             tail = 1
+            slack = 50
+            logsAreWhole = true
+            appendTime = false
+            hasIDs = true
+            disorder = min(disorder, 50)
             eventsPerSecond = 50
             mirrorLag = min(mirrorLag, 100)
             hasWildTimes = mutant == .latestWitness
         case .noFenceWait:
             eventsPerSecond = 50
             mirrorLag = min(mirrorLag, 100)
+        case .sealEarly:
+            eventsPerSecond = 50
+            actionTime = 400
+            concurrency = 16
+            order = "none"
+            failingActions = 0
+            hasIDs = true
         default: break
         }
     }
@@ -116,10 +132,10 @@ struct Scenario: Sendable {
                 + [Timed(at: soon(0...200), fault: .failover(to: away, now: false))]
         case .noneAsEnd:
             // The mirror was behind, and brings what it had not at the moment of the lookup.
-            let behind = random.int(1000...3000)
+            let behind = random.int(2000...3500)
             return [
                 Timed(at: begin, fault: .stopMirrors(to: away, duration: .milliseconds(behind))),
-                Timed(at: begin &+ .milliseconds(behind - random.int(0...60)), fault: .failover(to: away, now: random.chance(0.5))),
+                Timed(at: begin &+ .milliseconds(behind - random.int(0...25)), fault: .failover(to: away, now: random.chance(0.5))),
             ]
         case .latestWitness:
             // There is a backlog past the checkpoint.
@@ -138,6 +154,7 @@ struct Scenario: Sendable {
         partitions = random.int(1...3)
         hasIDs = random.chance(0.6)
         identical = hasIDs || random.chance(0.7) ? 0 : 0.05
+        logsAreWhole = random.chance(0.7)
         appendTime = random.chance(0.08)
         disorder = random.pick([0, 0, 5, 50, 800, 3000])
         hasWildTimes = random.chance(0.3)
@@ -147,6 +164,7 @@ struct Scenario: Sendable {
         commitInterval = random.pick([100, 250, 500])
         tail = random.pick([1, 4, 16, 16, 16])
         hold = .seconds(Double(random.pick([2, 5, 10])))
+        slack = random.pick([50, 300, 1000])
         sessionTimeout = .milliseconds(random.pick([3000, 4000, 6000]))
         concurrency = random.pick([1, 4, 8, 16])
         order = random.pick(["none", "none", "key", "partition"])
@@ -209,7 +227,7 @@ struct Scenario: Sendable {
             lease: \(lease / 1_000_000)ms
             session_timeout: \(sessionTimeout / 1_000_000)ms
             drain_timeout: 3s
-            checkpoints: {interval: \(checkpointInterval)ms, commit_interval: \(commitInterval)ms, hold: \(hold / 1_000_000)ms, tail: \(tail)}
+            checkpoints: {interval: \(checkpointInterval)ms, commit_interval: \(commitInterval)ms, hold: \(hold / 1_000_000)ms, slack: \(slack)ms, tail: \(tail)}
             rules:
               rule:
                 topic: s

@@ -3,11 +3,14 @@ import Foundation
 /// The `switchback` executable that was built beside these tests.
 public enum Executable {
     /// Throws `TestTimeout` when it is not there.
-    public static func switchback() throws -> String {
+    public static func switchback() throws -> String { try beside("switchback") }
+
+    /// The executable of that name that was built beside these tests. Throws `TestTimeout` when it is not there.
+    public static func beside(_ name: String) throws -> String {
         let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: "switchback").path
+        let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: name).path
         guard FileManager.default.isExecutableFile(atPath: path) else {
-            throw TestTimeout("no switchback beside \(tests): build it with 'swift build'")
+            throw TestTimeout("no \(name) beside \(tests): build it with 'swift build'")
         }
         return path
     }

@@ -32,9 +32,10 @@ struct PartitionLog {
     /// Offsets rising, with holes; those below `start` are gone for readers and kept for the checks.
     private(set) var records: [LogRecord] = []
 
-    init(start: Int64) {
+    /// `end` above `start`: what stood between was compacted away.
+    init(start: Int64, end: Int64) {
         self.start = start
-        end = start
+        self.end = end
     }
 
     mutating func append(_ event: Event, at moment: Moment, timestamp: MillisecondTimestamp?, hole: Int64) -> LogRecord {
@@ -80,7 +81,7 @@ final class Cluster: @unchecked Sendable {
     var appended: [(TopicPartition) -> Void] = []
 
     init(
-        _ datacenter: Datacenter, partitions: [TopicPartition], appendTimeTopics: Set<String>, time: SimulatedTime, random: SeededGenerator
+        _ datacenter: Datacenter, partitions: [TopicPartition], appendTimeTopics: Set<String>, isWhole: Bool, time: SimulatedTime, random: SeededGenerator
     ) {
         self.datacenter = datacenter
         id = ClusterID("cluster-\(datacenter.name)")
@@ -89,7 +90,10 @@ final class Cluster: @unchecked Sendable {
         self.random = random
         wallSkew = Int64(self.random.int(-400...400))
         // The same event has other offsets in each cluster.
-        for partition in partitions { logs[partition] = PartitionLog(start: Int64(self.random.int(0...1000))) }
+        for partition in partitions {
+            let end = Int64(self.random.int(0...1000))
+            logs[partition] = PartitionLog(start: isWhole ? 0 : end, end: end)
+        }
     }
 
     @discardableResult

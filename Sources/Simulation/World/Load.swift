@@ -7,7 +7,8 @@ struct Load {
     private let scenario: Scenario
     private var random: SeededGenerator
     private var count = 0
-    private var lastContents: (contents: Int, timestamp: MillisecondTimestamp?, isWanted: Bool)?
+    private var last: Event?
+    private var lastPartition: TopicPartition?
 
     init(_ scenario: Scenario) {
         self.scenario = scenario
@@ -25,8 +26,14 @@ struct Load {
             if random.chance(0.02) { isMissing = true }
         }
         let partition = partitions[random.int(0...partitions.count - 1)]
+        if let alike = last, random.chance(scenario.identical) {
+            // The same bytes at the same time: nobody can tell the two apart.
+            return (Event(number: count, contents: alike.contents, key: alike.key, isWanted: alike.isWanted, timestamp: alike.timestamp), lastPartition ?? partition)
+        }
         let event = Event(
             number: count, contents: count, key: random.int(0...7), isWanted: !random.chance(0.15), timestamp: isMissing ? nil : time)
+        last = event
+        lastPartition = partition
         return (event, partition)
     }
 }

@@ -52,7 +52,8 @@ final class World: @unchecked Sendable {
         var clusters: [Datacenter: Cluster] = [:]
         for datacenter in scenario.datacenters {
             clusters[datacenter] = Cluster(
-                datacenter, partitions: scenario.topicPartitions, appendTimeTopics: scenario.appendTime ? [scenario.topic] : [], time: time,
+                datacenter, partitions: scenario.topicPartitions, appendTimeTopics: scenario.appendTime ? [scenario.topic] : [],
+                isWhole: scenario.logsAreWhole, time: time,
                 random: .named("cluster \(datacenter)", seed: scenario.seed))
         }
         self.clusters = clusters
