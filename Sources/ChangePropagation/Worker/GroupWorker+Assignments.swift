@@ -197,7 +197,7 @@ extension GroupWorker {
         let now = clock.monotonic()
         guard lease.notBefore > now else { return }
         Task {
-            try? await clock.sleep(.nanoseconds(Int64(clamping: lease.notBefore - now)))
+            do { try await clock.sleep(.nanoseconds(Int64(clamping: lease.notBefore - now))) } catch { return }
             pump()
         }
     }

@@ -44,7 +44,10 @@ extension GroupWorker {
             }
         }
         // What is still in planning did not get anywhere: try it again after a pause, unless it was taken away meanwhile.
-        if generations.contains(where: { isCurrent($0.key, $0.value) }) { try? await clock.sleep(Self.planningPause) }
+        if generations.contains(where: { isCurrent($0.key, $0.value) }) {
+            // A clock that does not wait any more ends this: without the pause it would go round for ever.
+            do { try await clock.sleep(Self.planningPause) } catch { return }
+        }
         let again = generations.filter { isCurrent($0.key, $0.value) }.keys
         for partition in again { partitions[partition]?.stage = .standby }
         activate(again.filter { mayTake($0) })
