@@ -9,7 +9,7 @@ PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/s
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo sim bench bench-check clean
+.PHONY: help deps build test demo sim bench bench-check bench-handover bench-plan clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
@@ -18,6 +18,8 @@ help:
 	@echo "make sim          simulated failovers from seeds: make sim SEED=… RUNS=… (10000 unless given), MUTANTS=1 for the mutants"
 	@echo "make bench        benchmarks, release build, side by side with plain C"
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
+	@echo "make bench-handover  how long nobody acts at a switchover and at a failover, two datacenters under load"
+	@echo "make bench-plan   how long taking 10,000 partitions over takes, with a real etcd"
 	@echo "make deps         install what apt has to give: $(PACKAGES)"
 	@echo "make clean        remove what was built"
 
@@ -58,6 +60,12 @@ bench: deps
 bench-check: deps
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench --check $(BENCH)
+
+# BENCH=--check makes them fail above their bounds.
+bench-handover bench-plan: deps
+	$(SWIFT) build -c release --product switchback
+	$(SWIFT) build -c release --product Bench
+	$(RELEASE)/Bench $(@:bench-%=%) $(BENCH)
 
 clean:
 	rm -rf .build

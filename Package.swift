@@ -94,7 +94,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "KafkaLog", "LocalKafka", logging,
+                "CBaseline", "KafkaLog", "LocalKafka", "Demo", "Handover", "Checkpoints", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -42,6 +42,8 @@ public enum CheckpointWriteResult: Sendable {
     case superseded(StoredCheckpoint?)
     /// Not known to be written. The next write finds out.
     case failed(StoreError)
+
+    public var isSaved: Bool { if case .saved = self { true } else { false } }
 }
 
 /// Reads and writes the checkpoints of groups in the shared store. Every write is one compare-and-swap on the assignment

@@ -51,19 +51,25 @@ public actor Demo {
             let path = configuration.directory.appending(path: "store.db").path
             return (nil, try await StoreConfiguration.sqlite(path: path).open(), "  sqlite: \(path)")
         case .etcd:
-            let client = "http://127.0.0.1:\(ports.client)", peer = "http://127.0.0.1:\(ports.peer)"
-            let process = try LeashedProcess(
-                "etcd", configuration.etcd,
-                [
-                    "--data-dir", configuration.directory.appending(path: "etcd").path, "--listen-client-urls", client,
-                    "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                    "--initial-cluster", "default=\(peer)",
-                ], log: configuration.directory.appending(path: "etcd.log"))
+            let client = "http://127.0.0.1:\(ports.client)"
+            let process = try Self.startEtcd(configuration.etcd, in: configuration.directory, ports: ports)
             var logger = Logger(label: "switchback.demo.store")
             logger.logLevel = .critical
             let store = try await StoreConfiguration(parsing: "etcd://127.0.0.1:\(ports.client)/switchback/").open(logger: logger)
             return (process, store, "  etcd: {endpoints: [\"\(client)\"], prefix: /switchback}")
         }
+    }
+
+    /// Starts a lone etcd on two ports of 127.0.0.1, with its data and its log in `directory`.
+    package static func startEtcd(_ executable: String, in directory: URL, ports: (client: Int, peer: Int)) throws -> LeashedProcess {
+        let client = "http://127.0.0.1:\(ports.client)", peer = "http://127.0.0.1:\(ports.peer)"
+        return try LeashedProcess(
+            "etcd", executable,
+            [
+                "--data-dir", directory.appending(path: "etcd").path, "--listen-client-urls", client,
+                "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                "--initial-cluster", "default=\(peer)",
+            ], log: directory.appending(path: "etcd.log"))
     }
 
     // MARK: The run

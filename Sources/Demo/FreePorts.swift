@@ -1,12 +1,12 @@
 import Foundation
 
 /// Finds ports of 127.0.0.1 that nobody listens on.
-enum FreePorts {
+package enum FreePorts {
     /// Below the range that the kernel takes for outgoing connections, so that a killed process finds its port free again.
     private static let range = 15_000..<32_000
 
     /// Throws `DemoFailure` when there are none.
-    static func take(_ count: Int) throws -> [Int] {
+    package static func take(_ count: Int) throws -> [Int] {
         var found: Set<Int> = []
         for _ in 0..<1_000 where found.count < count {
             let port = Int.random(in: range)

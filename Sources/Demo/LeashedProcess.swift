@@ -3,15 +3,21 @@ import Synchronization
 
 /// Another program that can't outlive this one: a shell holds it, and kills it when this process ends in whatever way,
 /// since the shell's standard input ends then.
-final class LeashedProcess: Sendable {
+package final class LeashedProcess: Sendable {
     let name: String
-    let log: URL
+    package let log: URL
     private let pid: pid_t
     private let leash: FileHandle
     private let isKilled = Mutex(false)
 
     /// Starts `executable`; its output goes to the end of `log`. Blocks for some milliseconds.
-    init(_ name: String, _ executable: String, _ arguments: [String], log: URL) throws {
+    /// - Parameters:
+    ///   - environment: variables that it has beside this process's own.
+    ///   - launch: starts the shell; tests start one process at a time.
+    package init(
+        _ name: String, _ executable: String, _ arguments: [String], log: URL, environment: [String: String] = [:],
+        launch: (Process) throws -> Void = { try $0.run() }
+    ) throws {
         self.name = name
         self.log = log
         let process = Process()
@@ -27,10 +33,11 @@ final class LeashedProcess: Sendable {
             kill -9 $!
             """
         process.arguments = ["-c", script, "sh", log.path, executable] + arguments
+        if !environment.isEmpty { process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 } }
         let (input, output) = (Pipe(), Pipe())
         process.standardInput = input
         process.standardOutput = output
-        do { try process.run() } catch { throw DemoFailure("\(name) can't be started: \(error.localizedDescription)") }
+        do { try launch(process) } catch { throw DemoFailure("\(name) can't be started: \(error.localizedDescription)") }
         let line = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         guard let pid = pid_t(line.trimmingCharacters(in: .whitespacesAndNewlines)) else {
             throw DemoFailure("\(name) can't be started: the shell said '\(line)'")
@@ -42,7 +49,7 @@ final class LeashedProcess: Sendable {
     deinit { kill() }
 
     /// SIGKILL, and gone when this returns to whoever asks for its ports.
-    func kill() {
+    package func kill() {
         let first = isKilled.withLock { killed in
             defer { killed = true }
             return !killed
@@ -53,16 +60,22 @@ final class LeashedProcess: Sendable {
     }
 
     /// SIGTERM, to end in order.
-    func terminate() { Foundation.kill(pid, SIGTERM) }
+    package func terminate() { Foundation.kill(pid, SIGTERM) }
+
+    /// SIGSTOP: it stands still, its connections stay open.
+    package func freeze() { Foundation.kill(pid, SIGSTOP) }
+
+    /// SIGCONT.
+    package func thaw() { Foundation.kill(pid, SIGCONT) }
 
     /// Whether it still does anything; a process that ended and was not waited for does not.
-    var isRunning: Bool {
+    package var isRunning: Bool {
         guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8), let end = stat.lastIndex(of: ")") else { return false }
         return stat[stat.index(after: end)...].first { $0 != " " } != "Z"
     }
 
     /// The last lines that it wrote.
-    func lastWords(_ count: Int = 5) -> String {
+    package func lastWords(_ count: Int = 5) -> String {
         let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
         return text.split(separator: "\n").suffix(count).joined(separator: "\n")
     }

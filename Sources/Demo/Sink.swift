@@ -13,8 +13,13 @@ final class Sink: Sendable {
     private let server: Task<Void, any Error>
 
     /// Starts listening on a free port of 127.0.0.1.
-    /// - Parameter called: id of the event, and the datacenter whose worker called; comes before the answer goes out.
-    init(seed: UInt64, called: @escaping @Sendable (String, Datacenter) -> Void) async throws {
+    /// - Parameters:
+    ///   - called: id of the event, and the datacenter whose worker called; comes before the answer goes out.
+    ///   - work: what is waited for before the answer; nil: some milliseconds that `seed` decides.
+    init(
+        seed: UInt64, work: (@Sendable (String, Datacenter) async throws -> Void)? = nil,
+        called: @escaping @Sendable (String, Datacenter) -> Void
+    ) async throws {
         let delays = Mutex(SeededRandom(seed: seed))
         let router = Router()
         router.post("/propagate/:datacenter/:id") { request, context -> HTTPResponse.Status in
@@ -23,8 +28,10 @@ final class Sink: Sendable {
             else { return .badRequest }
             _ = try await request.body.collect(upTo: 1 << 20)
             called(id, datacenter)
-            let delay = delays.withLock { $0.next() % 15 }
-            try await Task.sleep(for: .milliseconds(2 + Int(delay)))
+            if let work { try await work(id, datacenter) } else {
+                let delay = delays.withLock { $0.next() % 15 }
+                try await Task.sleep(for: .milliseconds(2 + Int(delay)))
+            }
             return .noContent
         }
         let (ports, continuation) = AsyncStream<Int>.makeStream()

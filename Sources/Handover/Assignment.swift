@@ -223,6 +223,12 @@ extension Assignment {
         return scope.contains(partition)
     }
 
+    /// Whether partitions came to `datacenter` with this epoch and are not all resumed yet.
+    public func isTakenOver(by datacenter: Datacenter) -> Bool {
+        guard case .resuming(let from, _) = phase else { return false }
+        return from != datacenter && ownsAny(datacenter)
+    }
+
     public func isResuming(_ partition: TopicPartition) -> Bool {
         guard case .resuming(_, let scope) = phase else { return false }
         return scope.contains(partition)

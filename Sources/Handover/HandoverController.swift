@@ -67,12 +67,14 @@ public struct HandoverController: Sendable {
     /// Throws `HandoverRefusal` where another one is under way, whatever its slice, or where there is nothing to move.
     @discardableResult
     public func beginSwitchover(_ key: AssignmentKey, to target: Datacenter, slice: Slice = .all) async throws -> StoredAssignment {
-        try await change(key) { assignment throws(HandoverRefusal) in
+        let begun = try await change(key) { assignment throws(HandoverRefusal) in
             try requireReported(key, assignment, unless: slice == .all && assignment.phase != .stable)
             if case .draining(target, let scope) = assignment.phase,
                 (try? assignment.scope(of: slice, to: target, origin: key.origin)) == scope { return nil }
             return try assignment.draining(to: target, origin: key.origin, slice: slice, author())
         }
+        CrashPoints.hit(.markedDraining)
+        return begun
     }
 
     /// Forces `slice` over at once, which fences the old owner. Unless `now`, the new one waits out the old lease.
@@ -121,7 +123,10 @@ public struct HandoverController: Sendable {
         guard let stored = try await assignments.load(key), case .draining = stored.assignment.phase,
             try await drainState(key, stored.assignment).open.isEmpty
         else { return false }
-        _ = try await assignments.change(key, to: try stored.assignment.handedOver(author()), expecting: stored.revision)
+        CrashPoints.hit(.allSealed)
+        if case .done = try await assignments.change(key, to: try stored.assignment.handedOver(author()), expecting: stored.revision) {
+            CrashPoints.hit(.raisedByOwner)
+        }
         return true
     }
 
@@ -136,6 +141,7 @@ public struct HandoverController: Sendable {
             last = next
         }
         while true {
+            let asked = clock.monotonic()
             do {
                 if let end = try await step(key, report) { return end }
             } catch let error as StoreError where error.isRetriable && clock.monotonic() < deadline {
@@ -144,7 +150,10 @@ public struct HandoverController: Sendable {
                 try await clock.sleep(max(interval, Self.storePause))
             }
             guard clock.monotonic() < deadline else { throw TimedOut(key: key, progress: last) }
-            try await clock.sleep(interval)
+            CrashPoints.hit(.waiting)
+            // Reading thousands of checkpoints takes a while: the store rests for as long as that took.
+            let took = Duration.nanoseconds(Int64(clamping: clock.monotonic() &- asked))
+            try await clock.sleep(max(interval, took))
         }
     }
 
@@ -163,7 +172,9 @@ public struct HandoverController: Sendable {
             report(.draining(sealed: drain.sealed, of: drain.total, open: drain.open))
             guard drain.open.isEmpty else { return nil }
             let next = try assignment.handedOver(author())
+            CrashPoints.hit(.seenSealed)
             if case .done(let done) = try await assignments.change(key, to: next, expecting: stored.revision) {
+                CrashPoints.hit(.raised)
                 report(.epochRaised(done.assignment.epoch, owner: target))
             }
         case .resuming:

@@ -1,4 +1,5 @@
 import CRdKafka
+import Glibc
 
 extension KafkaConsumer {
     // MARK: Group
@@ -151,12 +152,42 @@ extension KafkaConsumer {
     private func seekInLibrary(
         _ offsets: [TopicPartition: Int64], _ handle: ClientHandle, timeout: Duration
     ) throws(KafkaLogError) {
-        guard !offsets.isEmpty else { return }
-        let list = PartitionList(capacity: offsets.count)
-        for (partition, offset) in offsets { list.add(partition, offset: offset) }
-        let milliseconds = Swift.max(1, timeout.timeoutMilliseconds)
-        try KafkaLogError.check(consuming: rd_kafka_seek_partitions(handle.client, list.list, milliseconds), "seek")
+        let deadline = ContinuousClock.now + timeout
         var stopped: [TopicPartition: Int64] = [:]
+        var failures: [TopicPartition: LibraryFailure] = [:]
+        for part in PartitionList.parts(of: offsets.keys) {
+            var open = part
+            var pause = Self.firstSeekPause
+            while true {
+                let remaining = Swift.max(.milliseconds(1), ContinuousClock.now.duration(to: deadline))
+                open = try seekInLibrary(open, offsets, handle, timeout: remaining, &stopped, &failures)
+                guard !open.isEmpty else { break }
+                guard remaining > pause else { throw .deadlineExceeded(what: "seek") }
+                // Blocks this client's thread, as the seek itself does.
+                usleep(UInt32(clamping: pause.nanoseconds / 1000))
+                pause = Swift.min(pause * 2, Self.lastSeekPause)
+            }
+        }
+        try restart(stopped, handle)
+        if !failures.isEmpty { throw .partitionsFailed(failures) }
+    }
+
+    /// Between two tries of a seek that librdkafka gave up too early.
+    private static let firstSeekPause = Duration.milliseconds(5)
+    private static let lastSeekPause = Duration.milliseconds(100)
+
+    /// Returns those that have no answer yet: librdkafka 2.0.2 waits for each answer for a thousandth of the time that it was given, and with
+    /// many partitions its main thread may be busy for longer. Seeking again to the same offset does no harm.
+    private func seekInLibrary(
+        _ part: ArraySlice<TopicPartition>, _ offsets: [TopicPartition: Int64], _ handle: ClientHandle, timeout: Duration,
+        _ stopped: inout [TopicPartition: Int64], _ failures: inout [TopicPartition: LibraryFailure]
+    ) throws(KafkaLogError) -> ArraySlice<TopicPartition> {
+        let list = PartitionList(capacity: part.count)
+        for partition in part { list.add(partition, offset: offsets[partition]) }
+        let milliseconds = Swift.max(1, timeout.timeoutMilliseconds)
+        do { try KafkaLogError.check(consuming: rd_kafka_seek_partitions(handle.client, list.list, milliseconds), "seek") } catch {
+            guard error.code == RD_KAFKA_RESP_ERR__TIMED_OUT.rawValue else { throw error }
+        }
         for index in 0..<list.count where list.list.pointee.elems[index].err == RD_KAFKA_RESP_ERR__STATE {
             list.list.pointee.elems[index].err = RD_KAFKA_RESP_ERR_NO_ERROR
             let element = list.list.pointee.elems[index]
@@ -164,15 +195,17 @@ extension KafkaConsumer {
             let partition = TopicPartition(topic: String(cString: topic), partition: element.partition)
             stopped[partition] = offsets[partition]
         }
+        var open: [TopicPartition] = []
         list.forEach { element in
+            guard element.error != RD_KAFKA_RESP_ERR__IN_PROGRESS else { return open.append(element.partition) }
+            failures[element.partition] = element.failure("seek")
             guard element.error == RD_KAFKA_RESP_ERR_NO_ERROR, let offset = offsets[element.partition] else { return }
             partitions.update(element.partition) {
                 $0.next = offset
                 $0.needsSeek = false
             }
         }
-        try restart(stopped, handle)
-        try list.checkPartitions("seek")
+        return open[...]
     }
 
     /// librdkafka can't seek a partition that it has stopped, after an offset out of range or when it has just been assigned:

@@ -96,10 +96,22 @@ extension KafkaConsumer {
         guard !wanted.isEmpty else { return [:] }
         guard configuration.groupID != nil else { throw .invalidArgument("committed needs a group id in the configuration") }
         let handle = try openHandle()
+        let deadline = ContinuousClock.now + timeout
         let cluster = try clusterID(timeout: timeout)
+        var result: [TopicPartition: Result<CommittedOffset?, KafkaLogError>] = [:]
+        for part in PartitionList.parts(of: wanted) {
+            let remaining = max(.milliseconds(1), ContinuousClock.now.duration(to: deadline))
+            try committed(part, handle, cluster, timeout: remaining, &result)
+        }
+        return result
+    }
+
+    private func committed(
+        _ wanted: ArraySlice<TopicPartition>, _ handle: ClientHandle, _ cluster: ClusterID, timeout: Duration,
+        _ result: inout [TopicPartition: Result<CommittedOffset?, KafkaLogError>]
+    ) throws(KafkaLogError) {
         let list = PartitionList(wanted)
         try KafkaLogError.check(rd_kafka_committed(handle.client, list.list, timeout.timeoutMilliseconds), "committed")
-        var result: [TopicPartition: Result<CommittedOffset?, KafkaLogError>] = [:]
         list.forEach { element in
             if let failure = element.failure("committed") {
                 result[element.partition] = .failure(.partitionFailed(element.partition, failure))
@@ -110,12 +122,11 @@ extension KafkaConsumer {
                     CommittedOffset(Position(element.offset, in: cluster), metadata: element.metadata))
             }
         }
-        return result
     }
 
     // MARK: Log ends and times
 
-    /// Where to start for each partition's time; see `OffsetLookup`. One request per leading broker, not per partition; what
+    /// Where to start for each partition's time; see `OffsetLookup`. One request per leading broker and 500 partitions, not per partition; what
     /// fails is tried again after a metadata refresh, at most `OffsetLookupPlan.attemptLimit` times and until `timeout`.
     /// Every partition asked for is in the answer.
     public func lookUp(

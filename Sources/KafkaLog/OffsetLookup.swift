@@ -38,17 +38,30 @@ extension ClientHandle {
 
     typealias Offsets = [TopicPartition: Result<Int64, KafkaLogError>]
 
-    /// One ListOffsets round for many partitions at once, each with its own time (ms, or `latest`, `earliest`): one
-    /// librdkafka call, one request per leading broker. -1 in an answer to a time: no such record.
+    /// One ListOffsets round for many partitions at once, each with its own time (ms, or `latest`, `earliest`): one request per leading
+    /// broker and `PartitionList.callLimit` partitions. -1 in an answer to a time: no such record.
     /// Every partition asked for is in the answer. Blocks the client's thread, at most `timeout`.
     func listOffsets(_ times: [TopicPartition: Int64], timeout: Duration) -> Offsets {
+        let deadline = ContinuousClock.now + timeout
+        var answers: Offsets = [:]
+        answers.reserveCapacity(times.count)
+        for part in PartitionList.parts(of: times.keys) {
+            listOffsets(part.map { ($0, times[$0] ?? Self.latest) }, timeout: max(.zero, ContinuousClock.now.duration(to: deadline)), &answers)
+        }
+        for partition in times.keys where answers[partition] == nil {
+            answers[partition] = .failure(
+                .partitionFailed(partition, LibraryFailure(RD_KAFKA_RESP_ERR__FAIL, operation: "list offsets")))
+        }
+        return answers
+    }
+
+    private func listOffsets(_ times: [(TopicPartition, Int64)], timeout: Duration, _ answers: inout Offsets) {
         let list = PartitionList(capacity: times.count)
         for (partition, time) in times { list.add(partition, offset: time) }
         // librdkafka leaves a partition as it is when its broker has not answered in time, and reports success: the time asked for
         // would pass for an offset. An answered partition's error field is overwritten, so this one shows who wasn't.
         for index in 0..<list.count { list.list.pointee.elems[index].err = RD_KAFKA_RESP_ERR__IN_PROGRESS }
         let code = rd_kafka_offsets_for_times(client, list.list, timeout.timeoutMilliseconds)
-        var answers: Offsets = [:]
         list.forEach { element in
             let error =
                 code == RD_KAFKA_RESP_ERR_NO_ERROR
@@ -61,11 +74,6 @@ extension ClientHandle {
                     .partitionFailed(element.partition, LibraryFailure(error, operation: "list offsets")))
             }
         }
-        for partition in times.keys where answers[partition] == nil {
-            answers[partition] = .failure(
-                .partitionFailed(partition, LibraryFailure(RD_KAFKA_RESP_ERR__FAIL, operation: "list offsets")))
-        }
-        return answers
     }
 
     /// Runs a whole plan on the client's own actor, which other calls may use between two attempts.

@@ -193,9 +193,10 @@ extension GroupWorker {
                 metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
         }
         partitions[job.partition]?.ended(job, ending)
+        if partitions[job.partition]?.mustWrite == true, isResuming(job.partition) { CrashPoints.hit(.firstAction) }
         if partitions[job.partition]?.stage == .draining, partitions[job.partition]?.isIdle == true {
             // The last one: seal at once instead of at the next interval.
-            Task { await writeCheckpoints(of: [job.partition]) }
+            seal([job.partition])
         }
         // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
         if case .again = ending { return }

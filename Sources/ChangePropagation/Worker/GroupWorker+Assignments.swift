@@ -113,13 +113,17 @@ extension GroupWorker {
             enterEpoch(assignment, origin: origin, since: since)
             // Nobody else's assignment allows anything here.
             leases[origin] = assignment.ownsAny(setup.datacenter) ? Lease(assignment, sent: sent, answered: answered) : nil
+            pumpWhenAllowed(origin)
         } else {
-            if var lease = leases[origin] {
+            // What is done and can't be stored would be repeated after a crash: as long as that is so no read confirms the lease, and work
+            // stops when it runs out.
+            if var lease = leases[origin], unwritten[origin] == nil {
                 lease.confirm(assignment, sent: sent)
                 leases[origin] = lease
             }
         }
         guard assignment.ownsAny(setup.datacenter) else { return }
+        activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
         switch assignment.phase {
         case .draining:
             drain(assignment, origin: origin)
@@ -128,7 +132,6 @@ extension GroupWorker {
         // New partitions are the base owner's: it alone says that there are some.
         case .stable: if assignment.owner == setup.datacenter { await reportPartitions(stored, origin: origin) }
         }
-        activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
     }
 
     /// The origin's assignments from `before` to `now`, one or more of each epoch: those that were not seen stand in the history. Empty:
@@ -148,6 +151,7 @@ extension GroupWorker {
                 "origin": "\(origin)", "owner": "\(assignment.owner)", "epoch": "\(assignment.epoch)", "phase": "\(assignment.phase)",
             ])
         let here = setup.datacenter
+        if assignment.isTakenOver(by: here) { CrashPoints.hit(.epochSeen) }
         for (partition, work) in partitions where work.origin == origin && work.stage != .standby {
             // Nobody else had it in between, so the work in progress is still true.
             let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here }
@@ -182,10 +186,24 @@ extension GroupWorker {
             case .draining, .sealed, .revoking: break
             }
         }
+        // Those in which nothing runs are sealed now, not at the next interval; the others when their last action ends.
+        let idle = partitions.filter { $0.value.origin == origin && $0.value.stage == .draining && $0.value.isIdle }.map(\.key)
+        seal(idle)
+    }
+
+    /// A new owner's first actions wait for the old one's lease: they begin when it has run out, not when something else happens.
+    private func pumpWhenAllowed(_ origin: Datacenter) {
+        guard let lease = leases[origin] else { return }
+        let now = clock.monotonic()
+        guard lease.notBefore > now else { return }
+        Task {
+            do { try await clock.sleep(.nanoseconds(Int64(clamping: lease.notBefore - now))) } catch { return }
+            pump()
+        }
     }
 
     /// All sealed: raises the epoch, should the controller that began this have died.
-    private func carryDrainThrough(_ origin: Datacenter) async {
+    func carryDrainThrough(_ origin: Datacenter) async {
         let isBusy = partitions.values.contains { $0.origin == origin && $0.stage == .draining }
         guard !isBusy else { return }
         let controller = HandoverController(store: assignmentStore.store, clock: clock, logger: logger) { [setup, clock] in
@@ -256,6 +274,7 @@ extension GroupWorker {
     private func change(_ stored: StoredAssignment, to next: Assignment, origin: Datacenter) async {
         do {
             let result = try await assignmentStore.change(key(origin), to: next, expecting: stored.revision)
+            if stored.assignment.isTakenOver(by: setup.datacenter), next.phase == .stable { CrashPoints.hit(.settled) }
             if case .done(let done) = result, assignments[origin]?.revision == stored.revision {
                 assignments[origin] = done
                 if done.assignment.phase == .stable, stored.assignment.phase != .stable {

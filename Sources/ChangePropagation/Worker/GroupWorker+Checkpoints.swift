@@ -11,6 +11,7 @@ extension GroupWorker {
             do { try await clock.sleep(setup.checkpoints.interval) } catch { return }
             await noteCaughtUp()
             await writeCheckpoints(of: Set(partitions.keys))
+            await publishResumeReports()
         }
     }
 
@@ -46,16 +47,60 @@ extension GroupWorker {
         await checkpointGate.enter()
         defer { checkpointGate.leave() }
         for origin in origins {
-            guard let stored = assignments[origin], stored.assignment.ownsAny(setup.datacenter) else { continue }
+            guard let stored = assignments[origin], stored.assignment.ownsAny(setup.datacenter) else {
+                unwritten[origin] = nil
+                continue
+            }
             let fence = stored.fence(AssignmentKey(group: setup.group, origin: origin))
             var drafts: [Draft] = []
             for partition in wanted
             where partitions[partition]?.origin == origin && stored.assignment.owner(of: partition) == setup.datacenter {
                 if let draft = await draft(partition, stored.assignment) { drafts.append(draft) }
             }
-            guard !drafts.isEmpty else { continue }
+            guard !drafts.isEmpty else {
+                // Everything that is done here is stored.
+                if wanted.count == partitions.count { unwritten[origin] = nil }
+                continue
+            }
+            if drafts.contains(where: \.seals) { CrashPoints.hit(.beforeSeal) }
             let results = await checkpointStore.save(group: setup.group, drafts.map(\.write), fence: fence)
+            crashAfterWrite(drafts.filter { results[$0.partition]?.isSaved == true }.map(\.write), of: stored.assignment)
             for draft in drafts { if let result = results[draft.partition] { settle(draft, result) } }
+            noteWrites(results, origin: origin)
+            if drafts.contains(where: { $0.seals && results[$0.partition]?.isSaved == true }) { sealed(origin) }
+        }
+    }
+
+    /// Seals partitions in which nothing runs any more. Those that come while a write is under way go together in the next one: a write for
+    /// each, one after the other, would make the last of many wait for all.
+    func seal(_ drained: some Sequence<TopicPartition>) {
+        toSeal.formUnion(drained)
+        guard !isSealing, !toSeal.isEmpty else { return }
+        isSealing = true
+        Task {
+            while !toSeal.isEmpty {
+                let taken = toSeal
+                toSeal = []
+                await writeCheckpoints(of: taken)
+            }
+            isSealing = false
+        }
+    }
+
+    /// Some of the origin's partitions were sealed. When they were the last ones here, what follows must not wait for the next look at the
+    /// assignment.
+    private func sealed(_ origin: Datacenter) {
+        guard !partitions.values.contains(where: { $0.origin == origin && $0.stage == .draining }) else { return CrashPoints.hit(.betweenSeals) }
+        Task { await carryDrainThrough(origin) }
+    }
+
+    /// What the outcome of a write says about the store, and about who may act.
+    private func noteWrites(_ results: [TopicPartition: CheckpointWriteResult], origin: Datacenter) {
+        var failure: StoreError?
+        for case .failed(let error) in results.values { failure = error }
+        unwritten[origin] = failure == nil ? nil : unwritten[origin] ?? clock.monotonic()
+        if results.values.contains(where: { if case .fenced = $0 { true } else { false } }) {
+            logger.notice("The store refused checkpoints: the origin's assignment has changed", metadata: ["origin": "\(origin)"])
         }
     }
 

@@ -8,6 +8,8 @@ import Logging
 extension GroupWorker {
     /// How long until a planning that failed is tried again.
     static let planningPause = Duration.milliseconds(500)
+    /// Partitions of one seek.
+    static let seekLimit = 500
     /// Of one lookup or seek.
     static let lookupTimeout = Duration.seconds(5)
 
@@ -28,17 +30,22 @@ extension GroupWorker {
     }
 
     private func plan(_ generations: [TopicPartition: Int]) async {
+        var watch = PlanningWatch(clock)
         do {
-            let steps = try await firstSteps(generations)
-            try await follow(steps, generations)
+            let steps = try await firstSteps(generations, &watch)
+            try await follow(steps, generations, &watch)
+            logger.info("Planned where to go on", metadata: watch.metadata(partitions: steps.count))
         } catch {
             if error is StoreErrorMark { storeFailed(error) } else {
                 logger.warning(
-                    "Finding the place to go on failed; trying again", metadata: ["error": "\(error)", "after": "\(Self.planningPause)"])
+                    "Finding the place to go on failed; trying again",
+                    metadata: watch.metadata(partitions: generations.count).merging(
+                        ["error": "\(error)", "after": "\(Self.planningPause)"]) { $1 })
             }
         }
         // What is still in planning did not get anywhere: try it again after a pause, unless it was taken away meanwhile.
         if generations.contains(where: { isCurrent($0.key, $0.value) }) {
+            // A clock that does not wait any more ends this: without the pause it would go round for ever.
             do { try await clock.sleep(Self.planningPause) } catch { return }
         }
         let again = generations.filter { isCurrent($0.key, $0.value) }.keys
@@ -46,13 +53,18 @@ extension GroupWorker {
         activate(again.filter { mayTake($0) })
     }
 
-    private func firstSteps(_ generations: [TopicPartition: Int]) async throws -> [TopicPartition: ResumePlanner.Step] {
+    private func firstSteps(
+        _ generations: [TopicPartition: Int], _ watch: inout PlanningWatch
+    ) async throws -> [TopicPartition: ResumePlanner.Step] {
         let wanted = Array(generations.keys)
         // The assignment was read before the checkpoint: no write of an older epoch can land after this read.
         let stored: [TopicPartition: StoredCheckpoint]
         do { stored = try await checkpointStore.load(group: setup.group) } catch { throw StoreErrorMark(error: error) }
+        watch.mark("checkpoints")
         let logs = try await logs(of: wanted)
+        watch.mark("log_ends")
         let committed = try await consumer.committed(wanted, timeout: Self.lookupTimeout)
+        watch.mark("commits")
         var steps: [TopicPartition: ResumePlanner.Step] = [:]
         for (partition, generation) in generations where isCurrent(partition, generation) {
             guard let log = logs[partition] else { continue }
@@ -120,7 +132,9 @@ extension GroupWorker {
     }
 
     /// Carries out what planners ask for: lookups by time, then reading.
-    func follow(_ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int]) async throws {
+    private func follow(
+        _ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int], _ watch: inout PlanningWatch
+    ) async throws {
         var reads: [TopicPartition: Int64] = [:]
         var times: [TopicPartition: MillisecondTimestamp] = [:]
         for (partition, step) in steps {
@@ -144,12 +158,26 @@ extension GroupWorker {
                 if case .read(let from)? = step { reads[partition] = from }
             }
         }
+        watch.mark("lookups")
         try await read(reads.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
+        watch.mark("seek")
     }
 
     private func read(_ offsets: [TopicPartition: Int64]) async throws {
         guard !offsets.isEmpty else { return }
         let cluster = try await consumer.clusterID(timeout: Self.lookupTimeout)
+        // In parts: with thousands of partitions librdkafka may need longer than a seek may take, and what has been sought is not sought again.
+        let sorted = offsets.keys.sorted()
+        for first in stride(from: 0, to: sorted.count, by: Self.seekLimit) {
+            let part = Set(sorted[first..<min(first + Self.seekLimit, sorted.count)])
+            try await read(offsets.filter { part.contains($0.key) }, in: cluster)
+        }
+        if offsets.keys.contains(where: isResuming) { CrashPoints.hit(.planned) }
+        // Reading begins now: the consumer's own loop comes by only when it has waited for records for a while.
+        await adjustPauses()
+    }
+
+    private func read(_ offsets: [TopicPartition: Int64], in cluster: ClusterID) async throws {
         try await consumer.seek(offsets.mapValues { Position($0, in: cluster) }, timeout: Self.lookupTimeout)
         for (partition, offset) in offsets where partitions[partition]?.stage == .planning {
             partitions[partition]?.stage = .reading
@@ -158,7 +186,18 @@ extension GroupWorker {
             if let gap = partitions[partition]?.planner?.takeGap() { report(gap, partition) }
             noticeActing(partition)
         }
-        // Reading begins with the next round of `adjustPauses`, in the order of the consumer's own loop.
+    }
+
+    /// Whether the partition was given to this datacenter and the assignment is not stable yet.
+    func isResuming(_ partition: TopicPartition) -> Bool {
+        guard let work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return false }
+        return assignment.owner(of: partition) == setup.datacenter && assignment.isResuming(partition)
+    }
+
+    /// Dies, where a test wants it, between a write of checkpoints and the use of its answer.
+    func crashAfterWrite(_ saved: [CheckpointWrite], of assignment: Assignment) {
+        if saved.contains(where: \.checkpoint.sealed) { CrashPoints.hit(.sealWritten) }
+        if saved.contains(where: { assignment.isResuming($0.partition) }) { CrashPoints.hit(.firstCheckpoint) }
     }
 
     /// A planner gave up its place while records were read: reads again from elsewhere.
@@ -167,7 +206,8 @@ extension GroupWorker {
         if let gap { report(gap, partition) }
         partitions[partition]?.stage = .planning
         Task {
-            do { try await follow([partition: step], [partition: generation]) } catch {
+            var watch = PlanningWatch(clock)
+            do { try await follow([partition: step], [partition: generation], &watch) } catch {
                 logger.warning("Reading again from another place failed; planning anew", metadata: ["partition": "\(partition)", "error": "\(error)"])
             }
             guard isCurrent(partition, generation) else { return }
@@ -219,7 +259,7 @@ extension GroupWorker {
             datacenter: setup.datacenter.name, epoch: work.epoch, method: method.rawValue, offset: from,
             cluster: work.planner?.log.cluster.id ?? "", checkpointOffset: checkpoint?.position.offset,
             checkpointCluster: checkpoint?.position.cluster.id, at: clock.wall().milliseconds)
-        Task { await publish(resume, partition) }
+        resumeReports[partition] = resume
     }
 
     func report(_ gap: GapEvent, _ partition: TopicPartition) {
@@ -259,6 +299,33 @@ extension GroupWorker {
             drop(partition, to: .standby)
             activate([partition])
         }
+    }
+}
+
+/// How long each part of a planning took: with thousands of partitions the operator wants to know what the time goes into.
+struct PlanningWatch {
+    private let clock: HostClock
+    private let began: UInt64
+    private var last: UInt64
+    private var parts: [(name: String, nanoseconds: UInt64)] = []
+
+    init(_ clock: HostClock) {
+        self.clock = clock
+        began = clock.monotonic()
+        last = began
+    }
+
+    /// Ends a part.
+    mutating func mark(_ name: String) {
+        let now = clock.monotonic()
+        parts.append((name, now &- last))
+        last = now
+    }
+
+    func metadata(partitions: Int) -> Logger.Metadata {
+        var metadata: Logger.Metadata = ["partitions": "\(partitions)", "ms": "\((last &- began) / 1_000_000)"]
+        for part in parts { metadata["\(part.name)_ms"] = "\(part.nanoseconds / 1_000_000)" }
+        return metadata
     }
 }
 

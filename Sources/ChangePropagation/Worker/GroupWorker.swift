@@ -76,9 +76,16 @@ public actor GroupWorker {
     var counts = WorkerCounts()
     var assignmentHint: AsyncStream<Void>.Continuation?
     var storeFailingSince: UInt64?
+    /// Since when (monotonic nanoseconds) an origin's checkpoints can't be stored; set and cleared by `writeCheckpoints` alone.
+    var unwritten: [Datacenter: UInt64] = [:]
     /// When topics of assignments that no rule here reads were first seen, by monotonic time.
     var unclaimed: [String: UInt64] = [:]
     var topicPartitionCounts: [String: Int32] = [:]
+    /// Drained partitions that no write has taken up yet, and whether somebody is at it; both touched by `seal` alone.
+    var toSeal: Set<TopicPartition> = []
+    var isSealing = false
+    /// How partitions were gone on with: written to the store beside the checkpoints, many at once, by `checkpointLoop`.
+    var resumeReports: [TopicPartition: ResumeReport] = [:]
     let limits: PrefixTracker.Limits
 
     /// Records taken from the consumer at once.
@@ -172,7 +179,7 @@ public actor GroupWorker {
         case .assigned(let given): try await accept(given)
         case .revoking(let taken): beginRevocation(taken, limit: setup.drainTimeout)
         case .lost(let lost):
-            logger.warning("Partitions were lost: the group has taken them back without asking", metadata: ["partitions": "\(lost.sorted())"])
+            logger.warning("Partitions were lost: the group has taken them back without asking", metadata: ["partitions": "\(Self.list(lost))"])
             // Others may have them already. What runs can't be undone: it gets a moment to end, and what is done is still written to the
             // shared store, where the fence and the revision let it land only if nobody has gone on from there.
             beginRevocation(lost, limit: min(setup.drainTimeout, Self.lostLimit))
@@ -197,10 +204,19 @@ public actor GroupWorker {
         order = partitions.keys.sorted()
         // Everything begins paused; a partition reads from where planning finds its place.
         try await consumer.acceptAssignment([:], paused: Set(given))
-        if !given.isEmpty { logger.info("Partitions were assigned", metadata: ["partitions": "\(given.sorted())"]) }
+        if !given.isEmpty { logger.info("Partitions were assigned", metadata: ["partitions": "\(Self.list(given))"]) }
         await refreshTopics()
         assignmentHint?.yield()
         activate(given.filter { mayTake($0) })
+    }
+
+    /// How many partitions a line of log names.
+    private static let namedLimit = 20
+
+    /// Their number and their names, for a log that is still read with thousands of them.
+    private static func list(_ partitions: [TopicPartition]) -> String {
+        let names = partitions.sorted().prefix(namedLimit).map(\.description).joined(separator: ", ")
+        return "\(partitions.count): \(names)" + (partitions.count > namedLimit ? ", …" : "")
     }
 
     private func beginRevocation(_ taken: [TopicPartition], limit: Duration) {
@@ -271,7 +287,7 @@ public actor GroupWorker {
 
     // MARK: Flow control
 
-    private func adjustPauses() async {
+    func adjustPauses() async {
         var pause: [TopicPartition] = [], resume: [TopicPartition] = []
         for (partition, work) in partitions {
             let wantsRecords = work.stage == .reading
@@ -312,6 +328,7 @@ public actor GroupWorker {
         for action in actionTasks.values { action.task.cancel() }
         let all = Set(partitions.keys)
         await writeCheckpoints(of: all)
+        await publishResumeReports()
         await commit(all, wait: true)
         do { try await consumer.close(within: .seconds(10)) } catch {
             logger.warning("The consumer did not close in time", metadata: ["error": "\(error)"])

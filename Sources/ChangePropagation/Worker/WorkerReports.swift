@@ -66,23 +66,38 @@ public struct GapReport: Codable, Sendable, Hashable {
 }
 
 extension GroupWorker {
-    func publish(_ report: ResumeReport, _ partition: TopicPartition) async {
-        await publish(report, at: ResumeReport.key(group: setup.group, partition))
+    /// Writes the reports of how partitions were gone on with, as many in a transaction as the store takes: a worker that takes thousands
+    /// of partitions over must not send the store as many requests while it waits for the first checkpoints.
+    func publishResumeReports() async {
+        let reports = resumeReports
+        resumeReports = [:]
+        guard !reports.isEmpty else { return }
+        let entries = reports.map { (ResumeReport.key(group: setup.group, $0.key), $0.value as any Encodable) }
+        let most = max(1, checkpointStore.store.maximumTransactionSize)
+        for first in stride(from: 0, to: entries.count, by: most) {
+            // A store that does not answer is not asked for each of them.
+            guard await publish(Array(entries[first..<min(first + most, entries.count)])) else { return }
+        }
     }
 
     func publish(_ report: GapReport, _ partition: TopicPartition) async {
-        await publish(report, at: GapReport.key(group: setup.group, partition, epoch: report.epoch, at: report.at))
+        _ = await publish([(GapReport.key(group: setup.group, partition, epoch: report.epoch, at: report.at), report)])
     }
 
-    /// Tries to write a report that no decision rests on.
-    private func publish(_ report: some Encodable, at key: StoreKey) async {
+    /// Tries to write reports that no decision rests on. False: they are not known to be written.
+    private func publish(_ reports: [(key: StoreKey, value: any Encodable)]) async -> Bool {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
         do {
-            let bytes = Array(try encoder.encode(report))
-            _ = try await checkpointStore.store.commit(StoreTransaction(writes: [key: .put(bytes)]))
+            var transaction = StoreTransaction()
+            for (key, value) in reports { transaction.writes[key] = .put(Array(try encoder.encode(value))) }
+            _ = try await checkpointStore.store.commit(transaction)
+            return true
         } catch {
-            logger.warning("A report could not be written to the store", metadata: ["key": "\(key)", "error": "\(error)"])
+            logger.warning(
+                "Reports could not be written to the store",
+                metadata: ["reports": "\(reports.count)", "first": "\(reports.first?.key.description ?? "")", "error": "\(error)"])
+            return false
         }
     }
 }

@@ -83,6 +83,8 @@ public final class LocalKafkaCluster: Sendable {
         return max(0, configuration.clock() &+ skew)
     }
     let clockSkews = Mutex<[Int32: Int64]>([:])
+    /// How many requests of each kind have been served, by all brokers.
+    let requestCounts = Mutex<[Int16: Int]>([:])
 
     /// Where each broker listens, in order of broker id (which counts from 1). The port is the real one even when 0 was
     /// asked for.

@@ -122,6 +122,11 @@ extension LocalKafkaCluster {
         return end
     }
 
+    // MARK: Requests
+
+    /// How many requests of this kind clients have sent since the cluster was started, to all brokers together.
+    public func requests(_ key: APIKey) -> Int { requestCounts.withLock { $0[key.rawValue] ?? 0 } }
+
     // MARK: Brokers
 
     /// Makes `broker` the leader of a partition, in a new leader epoch. The same broker is allowed: only the epoch grows.

@@ -132,6 +132,7 @@ struct RequestDispatcher: Sendable {
         reader.flexible = flexible
         try reader.skipTaggedFields()
 
+        cluster.requestCounts.withLock { $0[key, default: 0] += 1 }
         let faults = cluster.faults.begin(apiKey: handler.key, brokerID: brokerID)
         let context = RequestContext(
             cluster: cluster, brokerID: brokerID, apiKey: handler.key, apiVersion: version, flexible: flexible,

@@ -174,12 +174,14 @@ struct GroupWorkerTests {
 
     @Test("An action that fails for good while draining, then a cancel: its event is met again, not left behind")
     func cancelAfterAFailure() async throws {
-        try await WorkerWorld.run(partitions: 1) { world in
+        try await WorkerWorld.run(partitions: 2) { world in
             let home = try await world.start(eqiad)
             try await world.waitForCalls(try world.produce(0..<10))
             try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
-            let isBroken = Mutex(true), isHeld = Mutex(true)
+            // e10 fails in partition 0; e11 holds the drain open in partition 1 until it is cancelled.
+            let isBroken = Mutex(true), isHeld = Mutex(true), isDraining = Mutex(true)
             world.answer { id, _ in
+                while id == "e11", isDraining.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
                 guard id == "e10", isBroken.withLock({ $0 }) else { return .done(status: 200) }
                 while isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
                 return .failed(.status(400))
@@ -187,14 +189,17 @@ struct GroupWorkerTests {
             try world.produce(10..<30)
             try await world.waitForCalls((10..<30).map { "e\($0)" })
             try await world.controller.beginSwitchover(world.key, to: codfw)
-            try await Task.sleep(for: .milliseconds(500))
             isHeld.withLock { $0 = false }
-            try await Task.sleep(for: .milliseconds(200))
+            try await eventually("what is done before the failure is sealed") { try await world.checkpoint(0)?.sealed == true }
             isBroken.withLock { $0 = false }
             try await world.controller.cancel(world.key)
+            isDraining.withLock { $0 = false }
             try world.produce(30..<40)
             try await world.waitForCalls((0..<40).map { "e\($0)" })
-            try await eventually("everything is passed") { try await world.checkpoint(0)?.position.offset == 40 }
+            try await eventually("everything is passed") {
+                let ends = try await [world.checkpoint(0), world.checkpoint(1)].map { $0?.position.offset }
+                return ends == [20, 20]
+            }
             let counts = world.counts
             #expect(counts["e10"] == 2)
             #expect(counts.filter { $0.value > 1 }.count == 1)
