@@ -71,9 +71,12 @@ final class Checker: @unchecked Sendable {
 
     /// It reached no other cluster and is gone from its own.
     func neverMirrored(_ event: Event) {
+        tailMayNeverCome = true
         let id = id(event)
         fates[id]?.excused += 1
     }
+    /// Retention took something before a mirror had it: a sealed tail may never come, and is waited for until an operator decides.
+    private(set) var tailMayNeverCome = false
 
     func tookEffect(_ id: String) { fates[id]?.effects += 1 }
 
@@ -269,10 +272,14 @@ final class Checker: @unchecked Sendable {
         fates.filter { $0.value.effects < $0.value.due - $0.value.excused && !gapPartitions.contains($0.value.partition) }.map(\.key).sorted()
     }
 
+    /// A resume that waits for what can't come: nothing is done there, on purpose.
+    var isExcused = false
+
     var repeats: Int { fates.values.reduce(0) { $0 + max(0, $1.starts.count - $1.due) } }
     var lostWithGap: Int { fates.values.count { $0.effects < $0.due && gapPartitions.contains($0.partition) } }
 
     func checkEnd() {
+        guard !isExcused else { return }
         let lost = unfinished(atEnd: true)
         if !lost.isEmpty { fail("lost \(lost.count): \(lost.prefix(5).joined(separator: ", ")), and no gap event") }
         if scenario.isClean, scenario.failingActions == 0, repeats > 0 {
