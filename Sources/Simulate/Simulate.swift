@@ -130,6 +130,7 @@ struct Simulate: ParsableCommand {
             }
             guard let found else {
                 missed += 1
+                if trace { for line in try Simulator.run(seed: first, mutant: mutant, keepsWords: true).lines { say(line) } }
                 say("\(mutant.rawValue): NOT FOUND in \(mutant.seeds) seeds".red)
                 continue
             }

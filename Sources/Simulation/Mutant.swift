@@ -7,7 +7,7 @@ public enum Mutant: String, CaseIterable, Sendable {
     case acknowledgeFirst = "acknowledge-first"
     /// A checkpoint says one record more than was finished.
     case offByOne = "off-by-one"
-    /// The witness is the latest timestamp, and no step back is made for disorder.
+    /// The witness is the latest timestamp of anything finished, past the prefix too, and no step back is made for disorder.
     case latestWitness = "latest-witness"
     /// "No such record" becomes the log's end as it is when it is used.
     case noneAsEnd = "none-as-end"

@@ -101,6 +101,11 @@ struct Scenario: Sendable {
             eventsPerSecond = 50
             mirrorLag = min(mirrorLag, 100)
             hasWildTimes = mutant == .latestWitness
+            if mutant == .latestWitness {
+                concurrency = 16
+                actionTime = 400
+                order = "none"
+            }
         case .noFenceWait:
             eventsPerSecond = 50
             mirrorLag = min(mirrorLag, 100)

@@ -25,9 +25,9 @@ struct Mutation {
             }
         case .offByOne: rewriteCheckpoints { checkpoint, _ in checkpoint.position = Position(checkpoint.position.offset + 1, in: checkpoint.position.cluster) }
         case .latestWitness:
+            let checker = world.checker
             rewriteCheckpoints { checkpoint, log in
-                let done = log.records.prefix { $0.offset < checkpoint.position.offset }
-                checkpoint.witness = done.suffix(16).compactMap(\.timestamp).max()
+                checkpoint.witness = log.records.filter { checker.hasEffect($0.event) }.compactMap(\.timestamp).max() ?? checkpoint.witness
                 checkpoint.disorder = 0
             }
         case .pendingIgnored:

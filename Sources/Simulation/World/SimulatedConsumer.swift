@@ -336,7 +336,8 @@ final class SimulatedLookups: ClusterLookups, @unchecked Sendable {
             for (partition, time) in times {
                 guard let log = cluster.logs[partition], case .success(let before)? = ends[partition] else { continue }
                 let found = log.firstOffset(from: time)
-                noneAt[partition] = found == nil ? before.high.offset : nil
+                // A lookup of time 0 only asks for the first time of all.
+                if time.milliseconds > 0 { noneAt[partition] = found == nil ? before.high.offset : nil }
                 answer[partition] = .success(
                     OffsetLookup(
                         start: found.map { Position($0, in: cluster.id) } ?? before.high, found: found != nil,
