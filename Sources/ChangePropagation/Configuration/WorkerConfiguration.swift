@@ -23,6 +23,7 @@ import Logging
 /// | `instance` | none | static member id (`group.instance.id`); each worker of a DC needs its own |
 /// | `session_timeout` | 45s (1s to 30m) | after which the group gives a silent worker's partitions away |
 /// | `drain_timeout` | 25s (0 to 1h) | for finishing and the last checkpoint after SIGTERM |
+/// | `heartbeat` | none (100ms to 1h) | between records in `<dc>.switchback.heartbeat`; none are written unless it is set |
 /// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
 /// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
@@ -43,6 +44,8 @@ public struct WorkerConfiguration: Sendable {
     public let instance: String?
     public let sessionTimeout: Duration
     public let drainTimeout: Duration
+    /// nil: none are written.
+    public let heartbeat: Duration?
     public let logLevel: Logger.Level
     public let http: HTTPSettings
     /// In the order of the file; never empty.

@@ -64,13 +64,14 @@ private struct WorkerConfigurationReader {
         let lease = map.duration("lease", in: .seconds(1)...(.seconds(600))) ?? .seconds(5)
         let sessionTimeout = map.duration("session_timeout", in: .seconds(1)...(.seconds(1800))) ?? .seconds(45)
         let drainTimeout = map.duration("drain_timeout", in: .zero...(.seconds(3600))) ?? .seconds(25)
+        let heartbeat = map.duration("heartbeat", in: .milliseconds(100)...(.seconds(3600)))
         let logLevel = map.choice("log_level", Logger.Level.allCases.map { ($0.rawValue, $0) }) ?? .info
         map.finish()
         guard let service, let datacenter, let store else { return nil }
         return WorkerConfiguration(
             service: service, datacenter: datacenter, datacenters: datacenters, store: store, lease: lease, checkpoints: checkpoints,
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
-            drainTimeout: drainTimeout, logLevel: logLevel, http: http, rules: rules)
+            drainTimeout: drainTimeout, heartbeat: heartbeat, logLevel: logLevel, http: http, rules: rules)
     }
 
     private func service(_ map: ConfigurationMap) -> String? {

@@ -82,6 +82,8 @@ public struct Worker: Sendable {
                 "groups": "\(Set(configuration.rules.map(\.group)).sorted())",
             ])
         guard await stopping.begin(workers) else { return }
+        let heartbeat = try startHeartbeat(cluster)
+        defer { heartbeat?.cancel() }
         try await withThrowingTaskGroup(of: Void.self) { [workers] group in
             for worker in workers { group.addTask { try await worker.run() } }
             // A group that ends ends the process: a supervisor's restart is better than half a worker.
@@ -91,6 +93,18 @@ public struct Worker: Sendable {
                 for worker in workers { await worker.stop() }
             }
             if let failure { throw failure }
+        }
+    }
+
+    /// Beats until the task is cancelled. nil: none was asked for.
+    private func startHeartbeat(_ cluster: WorkerConfiguration.ClusterSettings) throws -> Task<Void, Never>? {
+        guard let interval = configuration.heartbeat else { return nil }
+        let producer = try KafkaProducer(clientConfiguration(cluster))
+        let origin = OriginProducer(datacenter: configuration.datacenter, known: Set(configuration.datacenters.keys), producer: producer)
+        let heartbeat = Heartbeat(origin, interval: interval, worker: Self.processName(), logger: logger)
+        return Task {
+            await heartbeat.run()
+            try? await producer.close(within: .seconds(1))
         }
     }
 
