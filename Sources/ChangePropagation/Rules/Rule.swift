@@ -62,6 +62,9 @@ public struct Rule: Sendable {
     /// The first that matches wins. Never empty.
     let cases: [Case]
 
+    /// How many requests each case makes.
+    public var requestCounts: [Int] { cases.map(\.requests.count) }
+
     /// Every topic to read: each stream of each origin.
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
