@@ -171,7 +171,7 @@ final class Checker: @unchecked Sendable {
 
     /// A worker says how it found a partition's place.
     func resumed(_ partition: TopicPartition, how: String) {
-        if how == "time" || how == "log start" { unconfirmed.insert(partition) }
+        if how == "time" || how == "log start" || how == "anchor" { unconfirmed.insert(partition) }
     }
 
     func gap(_ partition: TopicPartition) { gapPartitions.insert(partition) }
