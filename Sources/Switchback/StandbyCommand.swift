@@ -39,6 +39,9 @@ extension HandoverCommand {
                         return Console.line("no standby of group \(group) has said anything yet: it needs a worker in another datacenter, and a checkpoint")
                     }
                     StandbyEntry.table().print(entries, style: Style.plain)
+                    for entry in entries {
+                        if let problem = entry.problem { Console.line("\(entry.topic)/\(entry.partition), \(entry.datacenter): \(problem)") }
+                    }
                 }
             }
         }
@@ -109,35 +112,34 @@ struct StandbyEntry: Encodable {
         return Duration.milliseconds(rounded).readable
     }
 
-    private var goesOn: String { report?.resumeOffset.map(String.init) ?? (problem == nil ? "not known yet" : "") }
+    private var goesOn: String { report?.resumeOffset.map(String.init) ?? (problem == nil ? "unknown" : "") }
 
     private var repeats: String {
         guard let report, let count = report.repeatsAtMost else { return "" }
-        return count == 0 ? "none" : "\(count) or fewer, \(Self.duration(report.spanMilliseconds ?? 0))"
+        return count == 0 ? "none" : "\(count), \(Self.duration(report.spanMilliseconds ?? 0))"
     }
 
     private var mirror: String {
-        if let problem { return problem.count > 40 ? problem.prefix(39) + "…" : problem }
-        if let silentMilliseconds { return "silent for \(Self.duration(silentMilliseconds))" }
+        if problem != nil { return "see below" }
+        if let silentMilliseconds { return "silent \(Self.duration(silentMilliseconds))" }
         guard let report else { return "" }
         if report.isTailHere { return "has it" }
-        guard let behind = report.behindMilliseconds, behind > 0 else { return "looking for it" }
-        return "\(Self.duration(behind)) behind, or more"
+        guard let behind = report.behindMilliseconds, behind > 0 else { return "being read" }
+        return "\(Self.duration(behind))+ behind"
     }
 
     private var gap: String {
         guard let report else { return "" }
         guard let gap = report.gap else { return "none" }
-        return gap + (report.gapRecords.map { ", \($0) records" } ?? "")
+        return gap + (report.gapRecords.map { ", \($0)" } ?? "")
     }
 
     private var since: String { report.map { Date(timeIntervalSince1970: Double($0.at) / 1000).ISO8601Format() } ?? "" }
 
     static func table() -> TextTable<StandbyEntry> { TextTable<StandbyEntry> {
         [
-            Column("PARTITION" <- "\($0.topic)/\($0.partition)"), Column("OWNER" <- $0.owner ?? "nobody"), Column("STANDBY" <- $0.datacenter),
-            Column("GOES ON AT" <- $0.goesOn), Column("REPEATS" <- $0.repeats), Column("MIRROR" <- $0.mirror), Column("GAP" <- $0.gap),
-            Column("SINCE" <- $0.since),
+            Column("PARTITION" <- "\($0.topic)/\($0.partition)"), Column("STANDBY" <- $0.datacenter), Column("GOES ON AT" <- $0.goesOn),
+            Column("REPEATS UP TO" <- $0.repeats), Column("MIRROR" <- $0.mirror), Column("GAP" <- $0.gap), Column("SINCE" <- $0.since),
         ]
     } }
 }
