@@ -162,7 +162,7 @@ extension GroupWorker {
             } else if work.stage == .revoking {
                 // Its group is taking it back already; what runs begins no further request.
                 cancelActions(of: partition)
-            } else if stays, partitions[partition]?.undrain() == true {
+            } else if stays, partitions[partition]?.undrain(in: assignment.epoch) == true {
                 // A cancelled drain.
                 restart(partition, .read(from: work.nextOffset), gap: nil)
             } else {

@@ -130,11 +130,13 @@ struct PartitionWork: Sendable {
     /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch, once the reader
     /// stands at `nextOffset` again (records that came while draining were dropped). False: nothing to go on with; plan anew. So it is
     /// where a record is neither finished nor waiting nor running (its action failed for good): reading on would leave it behind.
-    mutating func undrain() -> Bool {
+    mutating func undrain(in epoch: Int64) -> Bool {
         guard let tracker, stage == .draining || stage == .sealed || stage == .reading,
             tracker.running == waiting.count + running.count
         else { return false }
         stage = .planning
+        // Drained again before anything is written, it has to be sealed in this epoch.
+        self.epoch = epoch
         mustWrite = true
         return true
     }
