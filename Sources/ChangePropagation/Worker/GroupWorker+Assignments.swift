@@ -259,7 +259,10 @@ extension GroupWorker {
     private func settleIfResumed(_ stored: StoredAssignment, origin: Datacenter) async {
         guard leases[origin]?.hasWaited(at: clock.monotonic()) == true else { return }
         var next = stored.assignment
-        for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        // Only the base owner's cluster says what there is: a mirror with more partitions would have it drain some that it has not.
+        if next.owner == setup.datacenter {
+            for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        }
         guard !next.reported.isEmpty else { return }
         let expected = next.reported.filter(next.isResuming)
         do {
