@@ -100,7 +100,7 @@ extension HandoverCommand {
         }
 
         private func printTable(_ proofs: [DrainProof], _ key: AssignmentKey, _ isProven: Bool) {
-            guard !proofs.isEmpty else { return Console.line("\(key): no partition is known; start a worker of that group first") }
+            guard !proofs.isEmpty else { return Console.line("\(key): no partition is known: the topics are not there yet, or no worker of that group has reported them") }
             let rows = proofs.map { proof in
                 Row(
                     partition: "\(proof.topic)/\(proof.partition)", owner: proof.datacenter,

@@ -64,7 +64,7 @@ extension GroupWorker {
         guard leases[origin] != nil else { return }
         leases[origin] = nil
         logger.critical(
-            "The origin's assignment is gone from the store; not acting on it any more. Restore it, or restart every worker of this group to begin anew",
+            "The origin's assignment is gone from the store; not acting on it any more, also when it is there again. Restore it and restart this worker, or restart every worker of this group to begin anew",
             metadata: ["origin": "\(origin)"])
     }
 

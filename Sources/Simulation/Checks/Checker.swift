@@ -341,9 +341,12 @@ final class Checker: @unchecked Sendable {
     func checkEnd() {
         let lost = unfinished()
         if !lost.isEmpty { fail("lost \(lost.count): \(lost.prefix(5).joined(separator: ", ")), and no gap event") }
-        if scenario.isClean, scenario.failingActions == 0, repeats > 0 {
-            let names = fates.filter { $0.value.starts.count > $0.value.due }.keys.sorted().prefix(5)
-            fail("planned handovers alone repeated \(repeats): \(names.joined(separator: ", "))")
+        if scenario.isClean, scenario.failingActions == 0 {
+            // Of two that can't be told apart the first is taken for the tail's end, which may cost the second.
+            let repeated = fates.filter { $0.value.starts.count > $0.value.due && $0.value.due == 1 }
+            if !repeated.isEmpty {
+                fail("planned handovers alone repeated \(repeated.count): \(repeated.keys.sorted().prefix(5).joined(separator: ", "))")
+            }
         }
         if !mirrorsRepeated, scenario.hasIDs {
             for (name, fate) in fates.sorted(by: { $0.key < $1.key }) where fate.starts.count > fate.due + disruptions + (scenario.failingActions > 0 ? fate.starts.count : 0) {
