@@ -47,12 +47,14 @@ public struct PrefixTracker: Sendable {
     public private(set) var actedBeyond = 0
 
     /// Goes on from `resumed` (nil: an empty prefix) where the first record to be begun is at `position` or later.
-    public init(resuming resumed: DonePrefix?, at position: Position, limits: Limits = Limits()) {
+    /// - Parameter times: of the last records before it, where they are known. Of the witness alone nobody can tell when it has been passed by
+    ///   sixteen more, so that it would be handed on from one short reign to the next, older and older.
+    public init(resuming resumed: DonePrefix?, at position: Position, times: [MillisecondTimestamp]? = nil, limits: Limits = Limits()) {
         self.limits = limits
         cluster = position.cluster
         prefixEnd = position.offset
         tail = Deque(resumed?.tail.suffix(limits.tail) ?? [])
-        times = Deque(resumed?.witness.map { [$0] } ?? [])
+        self.times = Deque(times?.suffix(Checkpoint.witnesses) ?? resumed?.witness.map { [$0] } ?? [])
         disorder = DisorderMeter(resumed?.disorder ?? 0)
         timestampType = resumed?.timestampType ?? .none
     }

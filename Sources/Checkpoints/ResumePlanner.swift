@@ -134,12 +134,18 @@ public struct ResumePlanner: Sendable {
     private var recent: [Fingerprint] = []
     /// A record of the tail was seen while scanning: this log is the one that the checkpoint speaks of.
     private var tailSeen = false
+    /// The tail's last record was seen, so that nothing of it is still to come: where it does not stand in this order, a mirror has repeated a
+    /// run in one of the two logs.
+    private var tailEndSeen = false
     /// Records of the tail that the scan met before `fallback`: they don't come again, and one of the same contents that does is another.
     private var tailPassed: [Fingerprint] = []
     /// The committed position that won over the checkpoint's, and its last record.
     private var committedLast: Fingerprint?
     private var startedAfterTrim = false
     private var times: [MillisecondTimestamp] = []
+    /// The times of the last 16 records before the place, where the tail was found; before them the checkpoint's witness, where the scan
+    /// met fewer. nil: no more is known than the witness.
+    public private(set) var timesBefore: [MillisecondTimestamp]?
     private var holdUntil: UInt64?
     private var pendingTail: [Fingerprint] = []
     private var pendingBeyond: [Fingerprint]
@@ -260,6 +266,7 @@ public struct ResumePlanner: Sendable {
         stage = .scanning
         phase = .scanning(holding: false)
         tailPassed = []
+        tailEndSeen = false
         guard let time = lookUpTime else {
             start = log.start
             fallback = log.start
@@ -376,6 +383,8 @@ public struct ResumePlanner: Sendable {
             recent.elementsEqual(checkpoint.tail.suffix(recent.count))
         {
             let isSure = recent.count == checkpoint.tail.count && recent.count >= Self.sureMatch
+            note(timestamp)
+            timesBefore = times.count == Checkpoint.witnesses ? times : [checkpoint.witness].compactMap(\.self) + times
             _ = act(from: offset &+ 1, .tail)
             guard !isSure, log.start > 0 else { return .scanned }
             // Retention may have taken the place and what came after it, and this may be another record of the same contents:
@@ -385,13 +394,15 @@ public struct ResumePlanner: Sendable {
                 since: checkpoint.witness, until: nil)
             return .restart(.read(from: offset &+ 1), gap: gap)
         }
+        if fingerprint == checkpoint.tail.last { tailEndSeen = true }
         note(timestamp)
         if let timestamp, let lookUpTime, timestamp < lookUpTime {
             // Older ground still arriving: the mirror is behind, which is no reason to give up.
             holdUntil = nil
         }
-        // A sealed tail is looked for in all that is there before it is given up, and an anchor is not acted from before it is confirmed.
-        if isPast, !isConfirming, !settings.waitsForTail || offset &+ 1 >= log.highWatermark { return giveUp() }
+        // A sealed tail is looked for in all that is there, and then for the hold time at least (`reachedEnd`); an anchor is not acted from
+        // before it is confirmed.
+        if isPast, !isConfirming, !settings.waitsForTail { return giveUp() }
         return .scanned
     }
 
@@ -405,7 +416,7 @@ public struct ResumePlanner: Sendable {
         case .scanning where isConfirming: return abandonAnchor()
         case .scanning:
             phase = .scanning(holding: true)
-            if settings.waitsForTail, fallbackMethod != .logStart, !isLastPast {
+            if settings.waitsForTail, !tailEndSeen, fallbackMethod != .logStart, !isLastPast {
                 holdUntil = nil
                 return nil
             }

@@ -45,11 +45,16 @@ struct HandoverCommand: AsyncParsableCommand {
             if let config { configuration = try WorkerConfiguration.load(path: config).store.configuration() } else {
                 configuration = try StoreConfiguration(parsing: store ?? "")
             }
-            if case .sqlite(let path) = configuration, !FileManager.default.fileExists(atPath: path) {
-                throw Failure("there is no store at \(path); start a worker first, or check the path", code: 2)
-            }
-            return try await configuration.open(logger: makeLogger("switchback.store", level: .error))
+            return try await HandoverCommand.open(configuration)
         }
+    }
+
+    /// Opens a store that a worker has made. To look must not make one.
+    static func open(_ configuration: StoreConfiguration) async throws -> any SharedStore {
+        if case .sqlite(let path) = configuration, !FileManager.default.fileExists(atPath: path) {
+            throw Failure("there is no store at \(path); start a worker first, or check the path", code: 2)
+        }
+        return try await configuration.open(logger: makeLogger("switchback.store", level: .error))
     }
 
     /// Which assignment.
@@ -61,6 +66,7 @@ struct HandoverCommand: AsyncParsableCommand {
         var origin: String
 
         func key() throws -> AssignmentKey {
+            guard !group.isEmpty else { throw Failure("--group is empty", code: 2) }
             guard let datacenter = Datacenter(origin) else { throw Failure("--origin \(origin) is no datacenter's name", code: 2) }
             return AssignmentKey(group: group, origin: datacenter)
         }

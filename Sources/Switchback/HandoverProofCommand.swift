@@ -34,7 +34,7 @@ extension HandoverCommand {
                 let known = configuration.datacenters.keys.sorted().map(\.name).joined(separator: ", ")
                 throw Failure("--origin \(key.origin): no such datacenter in \(config); \(known) would be right", code: 2)
             }
-            let store = try await configuration.store.configuration().open(logger: makeLogger("switchback.store", level: .error))
+            let store = try await open(configuration.store.configuration())
             let proofs: [DrainProof]
             do {
                 proofs = try await DrainProver(configuration, store: store, logger: makeLogger("switchback.proof", level: .critical)).prove(key)
@@ -64,26 +64,28 @@ extension HandoverCommand {
                 let records: Int64?
                 let since: String?
                 let sealed: Bool
+                /// What is behind an "unknown" or a "differs".
+                let why: String?
             }
         }
 
         private func printJSON(_ proofs: [DrainProof], _ isProven: Bool) throws {
             let lines = proofs.map { proof in
-                var done = "all", open: Int64?, unmirrored = "none", records: Int64?, since: String?
+                var done = "all", open: Int64?, unmirrored = "none", records: Int64?, since: String?, why: String?
                 switch proof.done {
                 case .all: break
                 case .open(let count): (done, open) = ("open", count)
-                case .unknown: done = "unknown"
+                case .unknown(let reason): (done, why) = ("unknown", reason)
                 }
                 switch proof.unmirrored {
                 case .none: break
                 case .records(let count): (unmirrored, records) = ("records", count)
                 case .unknownSince(let time): (unmirrored, since) = ("unknown", time.map(Self.time))
-                case .differs: unmirrored = "differs"
+                case .differs(let reason): (unmirrored, why) = ("differs", why.map { "\($0); \(reason)" } ?? reason)
                 }
                 return Report.Line(
                     topic: proof.topic, partition: proof.partition, owner: proof.datacenter, done: done, open: open, unmirrored: unmirrored,
-                    records: records, since: since, sealed: proof.isSealed)
+                    records: records, since: since, sealed: proof.isSealed, why: why)
             }
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
@@ -98,7 +100,7 @@ extension HandoverCommand {
         }
 
         private func printTable(_ proofs: [DrainProof], _ key: AssignmentKey, _ isProven: Bool) {
-            guard !proofs.isEmpty else { return Console.line("\(key): no partition is known; start a worker of that group first") }
+            guard !proofs.isEmpty else { return Console.line("\(key): no partition is known: the topics are not there yet, or no worker of that group has reported them") }
             let rows = proofs.map { proof in
                 Row(
                     partition: "\(proof.topic)/\(proof.partition)", owner: proof.datacenter,
@@ -127,7 +129,7 @@ extension HandoverCommand {
             switch unmirrored {
             case .none: "nothing"
             case .records(let count): "at most \(count)"
-            case .unknownSince(let time): time.map { "unknown since \(Self.time($0))" } ?? "unknown: nothing of it is here"
+            case .unknownSince(let time): time.map { "unknown since \(Self.time($0))" } ?? "unknown"
             case .differs(let why): why
             }
         }

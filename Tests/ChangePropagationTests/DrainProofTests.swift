@@ -45,17 +45,17 @@ struct DrainProofTests {
     }
 
     /// A configuration for the clusters of `world`, one of which may be one that does not answer.
-    private func configuration(_ world: WorkerWorld, eqiad: String? = nil) throws -> WorkerConfiguration {
+    private func configuration(_ world: WorkerWorld, eqiad: String? = nil, codfw: String? = nil, topics: String = "[s]") throws -> WorkerConfiguration {
         try WorkerConfiguration.parse(
             """
             service: test
             datacenter: codfw
             datacenters:
               eqiad: {bootstrap: '\(eqiad ?? world.clusters[WorkerWorld.eqiad]?.bootstrapServers ?? "")'}
-              codfw: {bootstrap: '\(world.clusters[WorkerWorld.codfw]?.bootstrapServers ?? "")'}
+              codfw: {bootstrap: '\(codfw ?? world.clusters[WorkerWorld.codfw]?.bootstrapServers ?? "")'}
             store: {sqlite: unused.db}
             rules:
-              rule: {topic: s, origins: [eqiad], exec: {uri: 'http://sink/x'}}
+              rule: {topics: \(topics), origins: [eqiad], exec: {uri: 'http://sink/x'}}
             """, file: "worker.yaml")
     }
 
@@ -83,7 +83,45 @@ struct DrainProofTests {
             let unknown = try await gone.prove(world.key)
             #expect(unknown.map(\.unmirrored) == [.unknownSince(1_700_000_000_028), .unknownSince(1_700_000_000_029)])
             #expect(unknown.allSatisfy { $0.done == .all && !$0.isProven })
+
+            // An owner that can't be asked is no reason to say nothing of the others.
+            let lonely = DrainProver(try configuration(world, codfw: "127.0.0.1:\(try freePort())"), store: world.store, logger: WorkerWorld.quiet)
+            #expect(try await lonely.prove(world.key).map(\.done) == [.unknown("no answer from codfw"), .unknown("no answer from codfw")])
             try await home.stop()
+            try await away.stop()
+        }
+    }
+
+    @Test("Nothing is proven while the origin has a topic or a partition that nobody reported, or one more of the same record")
+    func unseen() async throws {
+        try await WorkerWorld.run { world in
+            let away = try await world.start(WorkerWorld.codfw)
+            try await eventually("there is an assignment") { try await world.assignment() != nil }
+            try await world.controller.failover(world.key, to: WorkerWorld.codfw, now: true)
+            try await world.waitForCalls(try world.produce(0..<4))
+            let prover = DrainProver(try configuration(world, topics: "[s, late]"), store: world.store, logger: WorkerWorld.quiet)
+            try await eventually("it is proven") {
+                let proofs = try await prover.prove(world.key)
+                return !proofs.isEmpty && proofs.allSatisfy(\.isProven)
+            }
+            let eqiad = try #require(world.clusters[WorkerWorld.eqiad])
+            let record = RawRecord(timestamp: 1_700_000_000_000, value: Array(#"{"id":"late"}"#.utf8))
+
+            // The mirror has made neither in codfw yet, so that no worker there can know them.
+            try eqiad.createTopic("eqiad.late", partitions: 1)
+            try eqiad.append([record], to: "eqiad.late", 0)
+            try eqiad.addPartitions(WorkerWorld.topic, total: 3)
+            try eqiad.append([record, record], to: WorkerWorld.topic, 2)
+            // As number 2, the last of partition 0, in contents and time.
+            try world.append(2, to: WorkerWorld.eqiad)
+            let proofs = try await prover.prove(world.key)
+            #expect(proofs.map { "\($0.topic)/\($0.partition)" } == ["eqiad.late/0", "eqiad.s/0", "eqiad.s/1", "eqiad.s/2"])
+            #expect(proofs.map(\.unmirrored) == [.records(1), .records(1), .none, .records(2)])
+            #expect(proofs.map(\.done) == [.all, .all, .all, .all])
+
+            // Mirrored, and twice at that: it is the same place.
+            for _ in 0..<2 { try world.append(2, to: WorkerWorld.codfw) }
+            try await eventually("partition 0 is proven") { try await prover.prove(world.key)[1].isProven }
             try await away.stop()
         }
     }

@@ -359,6 +359,75 @@ struct ResumePlannerTests {
         }
     }
 
+    @Test("A sealed tail in which a mirror repeated a run never comes in that order: it is not waited for without end where its last record is")
+    func sealedTailWithARepeat() throws {
+        var planner = ResumePlanner(
+            checkpoint: { var sealed = prefix(10, tail: [a, b, c, b, c]); sealed.sealed = true; return sealed }(),
+            log: ResumePlanner.Log(cluster: ClusterID("home"), partitionCount: 3, start: 0, highWatermark: 4))
+        planner.settings.waitsForTail = true
+        _ = try planner.begin(committed: nil, identity: "record")
+        #expect(planner.lookedUp(0, firstTimed: 0) == .read(from: 0))
+        for (offset, record) in [a, b].enumerated() {
+            #expect(planner.see(offset: Int64(offset), fingerprint: record, timestamp: time, now: 0) == .scanned)
+        }
+        #expect(planner.reachedEnd(now: 0) == nil)
+        #expect(planner.reachedEnd(now: 3_600_000_000_000) == nil, "its last record may still come")
+        #expect(planner.see(offset: 2, fingerprint: c, timestamp: time, now: 0) == .scanned)
+        #expect(planner.reachedEnd(now: 0) == nil)
+        guard case .restart(.read(from: 0), nil) = planner.reachedEnd(now: 30_000_000_000) else {
+            Issue.record("waits for ever")
+            return
+        }
+        let verdicts = [a, b, c].enumerated().map { planner.see(offset: Int64($0), fingerprint: $1, timestamp: time, now: 0) }
+        #expect(verdicts == [.alreadyDone, .alreadyDone, .alreadyDone])
+        #expect(planner.see(offset: 3, fingerprint: Fingerprint(bits: 4), timestamp: time, now: 0) == .act)
+    }
+
+    /// Each owner finishes fewer than sixteen records before it hands over: the witness must not stay the first one's for ever, since in the
+    /// end whatever stands before the tail would look newer than it.
+    @Test("The witness keeps up with handovers that follow each other after a few records, and a sealed tail that the mirror has not brought is waited for")
+    func shortReigns() throws {
+        func time(_ offset: Int) -> MillisecondTimestamp { MillisecondTimestamp(clamped: Int64(offset) * 10_000) }
+        var done: DonePrefix?
+        for reign in 0..<6 {
+            let cluster = ClusterID("cluster \(reign % 2)"), first = reign * 12
+            var times: [MillisecondTimestamp]?
+            if let last = done {
+                var planner = ResumePlanner(
+                    checkpoint: checkpoint(last), log: .init(cluster: cluster, partitionCount: 3, start: 0, highWatermark: Int64(first)))
+                planner.settings.waitsForTail = true
+                guard case .lookUp(let witness) = try planner.begin(committed: nil, identity: "record") else {
+                    Issue.record("no lookup")
+                    return
+                }
+                let found = (0..<first).first { time($0) >= witness }.map(Int64.init)
+                guard case .read(let from) = planner.lookedUp(found, firstTimed: 0) else { return }
+                for offset in Int(from)..<first {
+                    // The mirror brings the last ten a second later than the others.
+                    if offset == first - 10 { #expect(planner.reachedEnd(now: 1_000_000_000) == nil) }
+                    let verdict = planner.see(
+                        offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: time(offset), now: 1_000_000_000)
+                    #expect(verdict == .scanned, "reign \(reign), offset \(offset)")
+                }
+                #expect(planner.phase == .acting(from: Int64(first), .tail))
+                times = planner.timesBefore
+            }
+            var tracker = PrefixTracker(resuming: done, at: Position(Int64(first), in: cluster), times: times)
+            for offset in first..<first + 12 {
+                let ticket = tracker.began(
+                    offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: time(offset), type: .createTime)
+                tracker.finished(try #require(ticket), .acted)
+            }
+            done = tracker.done()
+            #expect(done?.witness == time(max(0, first + 12 - 16)), "reign \(reign)")
+        }
+    }
+
+    private func checkpoint(_ done: DonePrefix) -> Checkpoint {
+        Checkpoint(
+            done: done, partitionCount: 3, identity: "record", epoch: 1, sealed: true, worker: "w", writtenAt: MillisecondTimestamp(clamped: 1))
+    }
+
     @Test("A LogAppendTime checkpoint steps back by the configured bound, and an unconfirmed start is reported")
     func logAppendTime() throws {
         var checkpoint = prefix(10, tail: [a, b], witness: 2_000_000)

@@ -81,4 +81,16 @@ struct SliceCommandTests {
             #expect(second.errors.split(separator: "\n").count == 1)
         }
     }
+
+    @Test("A proof looks and makes nothing: without a store it says so, exit 2")
+    func proofWithoutAStore() async throws {
+        try await withStore { _ in }
+        for name in try FileManager.default.contentsOfDirectory(atPath: directory.url.path) where name.hasPrefix("store.db") {
+            try FileManager.default.removeItem(at: directory.file(name))
+        }
+        let output = try await handover("proof", [])
+        #expect(output.status == 2 && output.output.isEmpty)
+        #expect(output.errors.contains("there is no store at \(directory.file("store.db").path)"), "\(output.errors)")
+        #expect(!FileManager.default.fileExists(atPath: directory.file("store.db").path))
+    }
 }

@@ -21,7 +21,7 @@ public struct DrainProof: Sendable, Hashable, Codable {
         /// At most so many records (holes in the log count).
         case records(Int64)
         /// The origin can't be asked. What it had up to this time is here: the time of the last heartbeat, or of the newest record,
-        /// in milliseconds since 1970; nil: nothing of it is here.
+        /// in milliseconds since 1970; nil: nothing of it is here, or the owner can't be asked either.
         case unknownSince(Int64?)
         /// The origin holds other records at that place than the mirror brought.
         case differs(String)
@@ -35,6 +35,8 @@ public struct DrainProof: Sendable, Hashable, Codable {
     public var unmirrored: Unmirrored
     /// No worker of the checkpoint's epoch will act on it again.
     public var isSealed: Bool
+
+    var topicPartition: TopicPartition { TopicPartition(topic: topic, partition: partition) }
 
     /// Nothing of this partition is left to do anywhere.
     public var isProven: Bool { done == .all && unmirrored == .none }
@@ -58,6 +60,9 @@ struct LastRecord: Sendable, Hashable {
     let offset: Int64
     let fingerprint: Fingerprint
     let timestamp: MillisecondTimestamp?
+    var isCreateTime = true
+    /// How many records of the same contents and time stand at the log's end, this one among them.
+    var occurrence = 1
 }
 
 extension DrainProof {

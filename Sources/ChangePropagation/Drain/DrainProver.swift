@@ -21,67 +21,107 @@ public struct DrainProver: Sendable {
         self.logger = logger
     }
 
-    /// One result per partition that the origin's owner has reported, in order.
+    /// One result for each partition, in order: those that owners have reported, and those that the origin's cluster has of the topics that
+    /// the rules read. Nobody can report what the mirror has not made in the owner's cluster yet.
     ///
-    /// - Throws: `HandoverRefusal.unknown` without an assignment, `StoreError`, `KafkaLogError` when an owner's cluster can't be asked. An
-    ///   origin that can't be asked is part of the result, not an error.
+    /// - Throws: `HandoverRefusal.unknown` without an assignment, `StoreError`. A cluster that can't be asked is part of the result, not an
+    ///   error.
     public func prove(_ key: AssignmentKey) async throws -> [DrainProof] {
         guard let assignment = try await AssignmentStore(store).load(key)?.assignment else { throw HandoverRefusal.unknown(key) }
         let checkpoints = try await CheckpointStore(store).load(group: key.group)
-        let partitions = assignment.reported.sorted()
-        var proofs: [DrainProof] = []
-        for (owner, owned) in Dictionary(grouping: partitions, by: { assignment.owner(of: $0) }).sorted(by: { $0.key < $1.key }) {
-            proofs += try await prove(owned, origin: key.origin, owner: owner, checkpoints)
+        let origin = try LogReader(configuration, key.origin, logger: logger)
+        var inOrigin: Set<TopicPartition>?
+        do { inOrigin = try await origin.partitions() } catch {
+            logger.warning("The origin can't be asked", metadata: ["origin": "\(key.origin)", "error": "\(error)"])
         }
+        let rules = configuration.rules.filter { $0.group == key.group && $0.origins.contains(key.origin) }
+        let topics = Set(rules.flatMap { $0.streams.map { OriginTopic(origin: key.origin, stream: $0).topic } }).union(assignment.partitions.keys)
+        let partitions = assignment.reported.union((inOrigin ?? []).filter { topics.contains($0.topic) }).sorted()
+        var proofs: [DrainProof] = []
+        do {
+            for (owner, owned) in Dictionary(grouping: partitions, by: { assignment.owner(of: $0) }).sorted(by: { $0.key < $1.key }) {
+                do { proofs += try await prove(owned, of: key.origin, origin, inOrigin, owner: owner, checkpoints) } catch let error as KafkaLogError {
+                    // The others' partitions can be proven all the same.
+                    logger.warning("An owner's cluster can't be asked", metadata: ["owner": "\(owner)", "error": "\(error)"])
+                    proofs += owned.map {
+                        DrainProof(
+                            topic: $0.topic, partition: $0.partition, datacenter: owner.name, done: .unknown("no answer from \(owner)"),
+                            unmirrored: owner == key.origin ? .none : .unknownSince(nil), isSealed: false)
+                    }
+                }
+            }
+        } catch {
+            await origin.close()
+            throw error
+        }
+        await origin.close()
         return proofs.sorted { ($0.topic, $0.partition) < ($1.topic, $1.partition) }
     }
 
     private func prove(
-        _ partitions: [TopicPartition], origin: Datacenter, owner: Datacenter, _ checkpoints: [TopicPartition: StoredCheckpoint]
+        _ partitions: [TopicPartition], of origin: Datacenter, _ there: LogReader, _ inOrigin: Set<TopicPartition>?, owner: Datacenter,
+        _ checkpoints: [TopicPartition: StoredCheckpoint]
     ) async throws -> [DrainProof] {
-        let here = try LogReader(configuration, owner, logger: logger)
-        let ends = try await here.ends(partitions)
-        var proofs: [DrainProof] = []
-        for partition in partitions {
-            guard let end = ends[partition] else { continue }
-            let checkpoint = try checkpoints[partition].map { try $0.checkpoint.get() }
-            proofs.append(
-                DrainProof(
-                    topic: partition.topic, partition: partition.partition, datacenter: owner.name,
-                    done: DrainProof.done(checkpoint, start: end.low.offset, end: end.high), unmirrored: .none,
-                    isSealed: checkpoint?.sealed ?? false))
+        let here = owner == origin ? there : try LogReader(configuration, owner, logger: logger)
+        do {
+            let present = try await here.partitions()
+            let ends = try await here.ends(partitions.filter(present.contains))
+            var proofs: [DrainProof] = []
+            for partition in partitions {
+                let checkpoint = try checkpoints[partition].map { try $0.checkpoint.get() }
+                var done = DrainProof.Done.all
+                if let end = ends[partition] {
+                    done = DrainProof.done(checkpoint, start: end.low.offset, end: end.high)
+                } else if present.contains(partition) {
+                    done = .unknown("the log's ends can't be read")
+                } else if checkpoint != nil {
+                    done = .unknown("\(owner) does not have this partition")
+                }
+                proofs.append(
+                    DrainProof(
+                        topic: partition.topic, partition: partition.partition, datacenter: owner.name, done: done, unmirrored: .none,
+                        isSealed: checkpoint?.sealed ?? false))
+            }
+            if owner != origin {
+                try await askOrigin(origin, there, inOrigin, here, ends, &proofs)
+                await here.close()
+            }
+            return proofs
+        } catch {
+            if owner != origin { await here.close() }
+            throw error
         }
-        if owner != origin { try await askOrigin(origin, here, ends, &proofs) }
-        await here.close()
-        return proofs
     }
 
     private func askOrigin(
-        _ origin: Datacenter, _ here: LogReader, _ ends: [TopicPartition: Watermarks], _ proofs: inout [DrainProof]
+        _ origin: Datacenter, _ there: LogReader, _ inOrigin: Set<TopicPartition>?, _ here: LogReader, _ ends: [TopicPartition: Watermarks],
+        _ proofs: inout [DrainProof]
     ) async throws {
         let last = try await here.lastRecords(ends)
-        let there: LogReader
-        let originEnds: [TopicPartition: Watermarks]
-        do {
-            there = try LogReader(configuration, origin, logger: logger)
-            originEnds = try await there.ends(Array(ends.keys))
-        } catch {
-            logger.warning("The origin can't be asked", metadata: ["origin": "\(origin)", "error": "\(error)"])
-            let heartbeat = try await here.lastHeartbeat(of: origin)
-            for index in proofs.indices {
-                let newest = last[TopicPartition(topic: proofs[index].topic, partition: proofs[index].partition)]?.timestamp
-                proofs[index].unmirrored = .unknownSince((heartbeat ?? newest)?.milliseconds)
+        var answer: (ends: [TopicPartition: Watermarks], found: [TopicPartition: Int64])?
+        if let inOrigin {
+            do {
+                // The ends come after the last records here: what is produced meanwhile is counted as not mirrored, never forgotten.
+                let originEnds = try await there.ends(proofs.map(\.topicPartition).filter(inOrigin.contains))
+                answer = (originEnds, try await there.find(last.filter { originEnds[$0.key] != nil }, limit: Self.scanLimit))
+            } catch {
+                logger.warning("The origin can't be asked", metadata: ["origin": "\(origin)", "error": "\(error)"])
             }
-            return
         }
-        let found = try await there.find(last, limit: Self.scanLimit)
+        let heartbeat = answer == nil ? try await here.lastHeartbeat(of: origin) : nil
         for index in proofs.indices {
-            let partition = TopicPartition(topic: proofs[index].topic, partition: proofs[index].partition)
-            guard let end = originEnds[partition] else { continue }
+            let partition = proofs[index].topicPartition
+            guard let answer else {
+                proofs[index].unmirrored = .unknownSince((heartbeat ?? last[partition]?.timestamp)?.milliseconds)
+                continue
+            }
+            guard let end = answer.ends[partition] else {
+                proofs[index].unmirrored = .differs("the origin does not have this partition")
+                continue
+            }
             proofs[index].unmirrored = DrainProof.unmirrored(
-                last: last[partition], found: found[partition], origin: (end.low.offset, end.high.offset))
+                last: last[partition], found: answer.found[partition], origin: (end.low.offset, end.high.offset))
         }
-        await there.close()
     }
 }
 
@@ -105,6 +145,12 @@ private struct LogReader: Sendable {
         try? await consumer.close(within: .seconds(5))
     }
 
+    /// Every partition that the cluster has.
+    func partitions() async throws -> Set<TopicPartition> {
+        let topics = try await admin.metadata(.all, timeout: DrainProver.timeout).topics
+        return Set(topics.filter { $0.failure == nil }.flatMap { topic in topic.partitions.map { TopicPartition(topic: topic.name, partition: $0.id) } })
+    }
+
     func ends(_ partitions: [TopicPartition]) async throws -> [TopicPartition: Watermarks] {
         var ends: [TopicPartition: Watermarks] = [:]
         for (partition, result) in try await admin.watermarks(partitions, timeout: DrainProver.timeout) { ends[partition] = try result.get() }
@@ -115,29 +161,39 @@ private struct LogReader: Sendable {
     func lastRecords(_ ends: [TopicPartition: Watermarks]) async throws -> [TopicPartition: LastRecord] {
         let wanted = ends.filter { $0.value.low.offset < $0.value.high.offset }
         var last: [TopicPartition: LastRecord] = [:]
+        var alike: [TopicPartition: [Fingerprint: Int]] = [:]
         let starts = wanted.mapValues { Position(max($0.low.offset, $0.high.offset - DrainProver.holeLimit), in: $0.high.cluster) }
         try await read(starts, until: wanted.mapValues(\.high.offset)) { partition, record in
             last[partition] = record
+            alike[partition, default: [:]][record.fingerprint, default: 0] += 1
             return true
         }
+        for (partition, record) in last { last[partition]?.occurrence = alike[partition]?[record.fingerprint] ?? 1 }
         return last
     }
 
-    /// Where this log has each record's last occurrence.
+    /// Where this log has each record. Of several that can't be told apart as many are passed as stand at the other log's end, and no more: one
+    /// more may not have been mirrored yet.
     func find(_ wanted: [TopicPartition: LastRecord], limit: Int) async throws -> [TopicPartition: Int64] {
         let ends = try await ends(Array(wanted.keys))
-        let times = wanted.compactMapValues(\.timestamp)
+        // LogAppendTime is a later one in the mirror, and would be looked up past the place.
+        let times = wanted.filter(\.value.isCreateTime).compactMapValues(\.timestamp)
         let places = times.isEmpty ? [:] : try await admin.lookUp(times: times, timeout: DrainProver.timeout)
         var starts: [TopicPartition: Position] = [:]
         for (partition, end) in ends where end.low.offset < end.high.offset {
-            starts[partition] = end.low
+            starts[partition] = Position(max(end.low.offset, end.high.offset - Int64(limit)), in: end.low.cluster)
             if case .success(let place)? = places[partition] { starts[partition] = place.start }
         }
         var found: [TopicPartition: Int64] = [:]
         var read: [TopicPartition: Int] = [:]
+        var met: [TopicPartition: Int] = [:]
         try await self.read(starts, until: ends.mapValues(\.high.offset)) { partition, record in
             read[partition, default: 0] += 1
-            if record.fingerprint == wanted[partition]?.fingerprint { found[partition] = record.offset }
+            if let last = wanted[partition], record.fingerprint == last.fingerprint {
+                found[partition] = record.offset
+                met[partition, default: 0] += 1
+                if met[partition, default: 0] >= last.occurrence { return false }
+            }
             return read[partition, default: 0] < limit
         }
         return found
@@ -166,7 +222,10 @@ private struct LogReader: Sendable {
                 let fingerprint = record.withKey { key in
                     record.withValue { Fingerprint.ofRecord(key: key, value: $0, timestamp: type == .createTime ? record.timestamp : nil) }
                 }
-                let wantsMore = take(partition, LastRecord(offset: record.offset, fingerprint: fingerprint, timestamp: record.timestamp))
+                let wantsMore = take(
+                    partition,
+                    LastRecord(
+                        offset: record.offset, fingerprint: fingerprint, timestamp: record.timestamp, isCreateTime: type == .createTime))
                 if !wantsMore || record.offset + 1 >= ends[partition] ?? 0 { open.remove(partition) }
             }
         }

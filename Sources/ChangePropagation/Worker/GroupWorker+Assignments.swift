@@ -64,7 +64,7 @@ extension GroupWorker {
         guard leases[origin] != nil else { return }
         leases[origin] = nil
         logger.critical(
-            "The origin's assignment is gone from the store; not acting on it any more. Restore it, or restart every worker of this group to begin anew",
+            "The origin's assignment is gone from the store; not acting on it any more, also when it is there again. Restore it and restart this worker, or restart every worker of this group to begin anew",
             metadata: ["origin": "\(origin)"])
     }
 
@@ -259,7 +259,10 @@ extension GroupWorker {
     private func settleIfResumed(_ stored: StoredAssignment, origin: Datacenter) async {
         guard leases[origin]?.hasWaited(at: clock.monotonic()) == true else { return }
         var next = stored.assignment
-        for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        // Only the base owner's cluster says what there is: a mirror with more partitions would have it drain some that it has not.
+        if next.owner == setup.datacenter {
+            for (topic, count) in counts(of: origin) { next.partitions[topic] = max(count, next.partitions[topic] ?? 0) }
+        }
         guard !next.reported.isEmpty else { return }
         let expected = next.reported.filter(next.isResuming)
         do {

@@ -218,7 +218,7 @@ struct PartitionWork: Sendable {
     /// The planner has found the place: tracking begins there.
     mutating func beginTracking(_ limits: PrefixTracker.Limits) {
         guard case .acting(let from, _)? = planner?.phase, let planner else { return }
-        tracker = PrefixTracker(resuming: planner.resumed, at: Position(from, in: planner.log.cluster), limits: limits)
+        tracker = PrefixTracker(resuming: planner.resumed, at: Position(from, in: planner.log.cluster), times: planner.timesBefore, limits: limits)
         mustWrite = true
     }
 

@@ -124,7 +124,7 @@ final class MirrorLink: @unchecked Sendable {
     /// Milliseconds that a record takes.
     private let lag: Int
     /// Told of records that retention took before they were copied: nobody in the target's datacenter can ever see them.
-    var missed: (Event) -> Void = { _ in }
+    var missed: (Event, TopicPartition) -> Void = { _, _ in }
     /// Share of records that it leaves out (a mutant).
     var loses = 0.0
     /// Index of the next record of each partition.
@@ -158,7 +158,7 @@ final class MirrorLink: @unchecked Sendable {
             while index < log.records.count {
                 let record = log.records[index]
                 guard record.appendedAt &+ .milliseconds(lag) <= time.now else { break }
-                if record.offset < log.start { missed(record.event) } else if !random.chance(loses) { target.append(record.event, to: partition) }
+                if record.offset < log.start { missed(record.event, partition) } else if !random.chance(loses) { target.append(record.event, to: partition) }
                 index += 1
             }
             next[partition] = index

@@ -93,7 +93,9 @@ struct SimulatedLog: LogHandler {
         guard !host.isDead else { return }
         let message = event.message.description
         if message.hasPrefix("A gap:") || message == "Going on", let partition = partition(event.metadata) {
-            if message == "Going on" { checker.resumed(partition, how: event.metadata?["found"]?.description ?? "") } else { checker.gap(partition) }
+            if message == "Going on" { checker.resumed(partition, how: event.metadata?["found"]?.description ?? "") } else {
+                checker.gap(partition, from: event.metadata?["from"]?.description, to: event.metadata?["to"]?.description)
+            }
         }
         trace.note(
             "log",

@@ -273,4 +273,27 @@ struct GroupWorkerSliceTests {
             try await third.stop()
         }
     }
+
+    @Test("A mirror that has more partitions than the origin does not make the origin's worker drain what it has not")
+    func widerMirror() async throws {
+        try await withWorld { world, home, away, _, _ in
+            try world.clusters[codfw]?.addPartitions(WorkerWorld.topic, total: Self.partitions + 2)
+            try await world.waitForCalls(try world.produce(0..<16))
+            try await home.stop()
+            // Only codfw's worker is there to say that the slice is resumed.
+            try await world.controller.failover(world.key, to: codfw, slice: slice, now: true)
+            _ = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
+            #expect(try await world.assignment()?.partitions[WorkerWorld.topic] == Self.partitions)
+            let back = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(16..<32))
+
+            // All the rest.
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            let end = try await world.controller.carryThrough(world.key, timeout: .seconds(20))
+            #expect(end.owner == codfw && end.placed.isEmpty)
+            try await world.waitForCalls(try world.produce(32..<48))
+            try await back.stop()
+            try await away.stop()
+        }
+    }
 }
