@@ -38,6 +38,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .target(
             name: "KafkaLog",
             dependencies: ["CRdKafka", logging, metrics],
@@ -53,7 +54,7 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
+            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",

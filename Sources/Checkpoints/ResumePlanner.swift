@@ -54,6 +54,29 @@ public struct ResumePlanner: Sendable {
         }
     }
 
+    /// Where a warm standby of this cluster last found a checkpoint's place: everything before it is finished. Docs/Design.md section 3.
+    public struct Anchor: Sendable, Hashable {
+        /// The place: one past the record that ended the tail, in this cluster.
+        public var place: Position
+        /// Of that record. An anchor is believed only where it still lies right before the place.
+        public var last: Fingerprint
+        /// Of the checkpoint whose tail it was: its position, in the cluster where it was measured, and its epoch.
+        public var checkpoint: Position
+        public var epoch: Int64
+        public init(place: Position, last: Fingerprint, checkpoint: Position, epoch: Int64) {
+            self.place = place
+            self.last = last
+            self.checkpoint = checkpoint
+            self.epoch = epoch
+        }
+
+        /// Whether what was finished at its checkpoint surely is at `newer` too.
+        func isOf(_ newer: Checkpoint) -> Bool {
+            guard let distance = checkpoint.distance(to: newer.position) else { return false }
+            return distance >= 0 && epoch <= newer.epoch
+        }
+    }
+
     /// What the owner does next.
     public enum Step: Sendable, Hashable {
         /// Look up the first offset whose record's time is at or after `time`, and also the first that has a time at all
@@ -79,6 +102,8 @@ public struct ResumePlanner: Sendable {
     public enum Method: String, Sendable, Hashable, Codable {
         case sameCluster = "same cluster"
         case tail
+        /// Where a standby found an older checkpoint's place; the tail of this one was not found after it.
+        case anchor
         case time
         case logStart = "log start"
     }
@@ -100,6 +125,10 @@ public struct ResumePlanner: Sendable {
     /// Where an unconfirmed start would begin: `start`, or the log's start when retention may have eaten the place.
     private var fallback: Int64 = -1
     private var fallbackMethod = Method.time
+    /// The anchor that the scan began from: no tail ends before its place.
+    private var anchor: Anchor?
+    /// Whether the record before its place was seen to be the one that it names.
+    private var isAnchorConfirmed = false
     /// The log holds something else where the checkpoint was measured (truncated and written anew, or made again).
     private var diverged = false
     private var recent: [Fingerprint] = []
@@ -139,8 +168,9 @@ public struct ResumePlanner: Sendable {
 
     // MARK: Beginning
 
-    /// The first step. `identity` is what fingerprints are computed over here.
-    public mutating func begin(committed: Committed?, identity: String) throws(ResumeRefusal) -> Step {
+    /// The first step. `identity` is what fingerprints are computed over here; an anchor that is not of this cluster, this log or of an
+    /// older state of this checkpoint is left aside.
+    public mutating func begin(committed: Committed?, identity: String, anchor: Anchor? = nil) throws(ResumeRefusal) -> Step {
         guard let checkpoint else {
             if let committed { return try sameCluster(offset: committed.offset, last: committed.last) }
             return act(from: log.start, .logStart)
@@ -150,7 +180,36 @@ public struct ResumePlanner: Sendable {
             if best.offset != checkpoint.position.offset || checkpoint.position.cluster != log.cluster { committedLast = best.last }
             return try sameCluster(offset: best.offset, last: best.last)
         }
+        if let anchor, isUsable(anchor, for: checkpoint) { return scan(from: anchor, checkpoint) }
         return lookUpOrScan()
+    }
+
+    /// Whether the record before its place can still be there, and the place is not past this checkpoint's.
+    private func isUsable(_ anchor: Anchor, for checkpoint: Checkpoint) -> Bool {
+        anchor.place.cluster == log.cluster && anchor.place.offset > log.start && anchor.place.offset <= log.highWatermark
+            && !checkpoint.tail.isEmpty && anchor.isOf(checkpoint)
+    }
+
+    /// Step 1 with an anchor: no lookup, since everything before its place is finished.
+    private mutating func scan(from anchor: Anchor, _ checkpoint: Checkpoint) -> Step {
+        self.anchor = anchor
+        stage = .scanning
+        phase = .scanning(holding: false)
+        fallback = anchor.place.offset
+        fallbackMethod = .anchor
+        start = max(log.start, fallback - max(1, 2 * Int64(checkpoint.tail.count)))
+        return .read(from: start)
+    }
+
+    /// The record before the anchor's place is another one, or gone: step 2, as if there were no anchor.
+    private mutating func abandonAnchor() -> Verdict {
+        anchor = nil
+        fallbackMethod = .time
+        tailSeen = false
+        times = []
+        recent = []
+        holdUntil = nil
+        return .restart(lookUpOrScan(), gap: nil)
     }
 
     private func refuseWhatCannotBe(_ checkpoint: Checkpoint, identity: String) throws(ResumeRefusal) {
@@ -272,10 +331,12 @@ public struct ResumePlanner: Sendable {
     // MARK: Reading
 
     /// So many records in a row, as they stand in the tail, are no accident.
-    private static let sureMatch = 4
+    static let sureMatch = 4
 
-    /// Whether the one record that confirms a position of this cluster is waited for.
-    public var isConfirming: Bool { if case .confirming = stage { true } else { false } }
+    /// Whether the one record that confirms a position of this cluster (or an anchor) is waited for.
+    public var isConfirming: Bool {
+        if case .confirming = stage { true } else { anchor != nil && !isAnchorConfirmed && stage == .scanning }
+    }
 
     /// Judges the next record, in log order. `now` is monotonic nanoseconds.
     public mutating func see(
@@ -300,6 +361,10 @@ public struct ResumePlanner: Sendable {
         offset: Int64, fingerprint: Fingerprint, timestamp: MillisecondTimestamp?, now: UInt64
     ) -> Verdict {
         guard let checkpoint else { return .act }
+        if let anchor, !isAnchorConfirmed, offset &+ 1 >= anchor.place.offset {
+            guard offset &+ 1 == anchor.place.offset, fingerprint == anchor.last else { return abandonAnchor() }
+            isAnchorConfirmed = true
+        }
         recent.append(fingerprint)
         if recent.count > checkpoint.tail.count { recent.removeFirst() }
         if checkpoint.position.cluster == log.cluster, tailSeen, !diverged, offset >= checkpoint.position.offset {
@@ -313,7 +378,10 @@ public struct ResumePlanner: Sendable {
         }
         // Only as much of the tail as fits between the scan's start and here; the first occurrence, so that a mirror that
         // repeated a run costs repeats and never a loss.
-        if fingerprint == checkpoint.tail.last, recent.elementsEqual(checkpoint.tail.suffix(recent.count)) {
+        // None ends before an anchor's place.
+        if fingerprint == checkpoint.tail.last, offset &+ 1 >= anchor?.place.offset ?? 0,
+            recent.elementsEqual(checkpoint.tail.suffix(recent.count))
+        {
             let isSure = recent.count == checkpoint.tail.count && recent.count >= Self.sureMatch
             note(timestamp)
             timesBefore = times.count == Checkpoint.witnesses ? times : [checkpoint.witness].compactMap(\.self) + times
@@ -332,8 +400,9 @@ public struct ResumePlanner: Sendable {
             // Older ground still arriving: the mirror is behind, which is no reason to give up.
             holdUntil = nil
         }
-        // A sealed tail is looked for in all that is there, and then for the hold time at least (`reachedEnd`).
-        if isPast, !settings.waitsForTail { return giveUp() }
+        // A sealed tail is looked for in all that is there, and then for the hold time at least (`reachedEnd`); an anchor is not acted from
+        // before it is confirmed.
+        if isPast, !isConfirming, !settings.waitsForTail { return giveUp() }
         return .scanned
     }
 
@@ -344,6 +413,7 @@ public struct ResumePlanner: Sendable {
         case .confirming:
             // The record before the position is not there any more (compaction): find the place by time.
             return .restart(findPlace(), gap: takeGap())
+        case .scanning where isConfirming: return abandonAnchor()
         case .scanning:
             phase = .scanning(holding: true)
             if settings.waitsForTail, !tailEndSeen, fallbackMethod != .logStart, !isLastPast {

@@ -54,6 +54,8 @@ struct Scenario: Sendable {
     var hold: Moment
     /// Milliseconds.
     var slack: Int
+    /// Whether workers follow what other datacenters own.
+    var standby = true
     var sessionTimeout: Moment
     var concurrency: Int
     var order: String
@@ -106,6 +108,8 @@ struct Scenario: Sendable {
                 actionTime = 400
                 order = "none"
             }
+            // A standby looks nothing up when it takes over: the mistake would not be met.
+            standby = false
         case .noFenceWait:
             eventsPerSecond = 50
             mirrorLag = min(mirrorLag, 100)
@@ -231,6 +235,7 @@ struct Scenario: Sendable {
             identity: \(hasIDs ? "json:id" : "record")
             lease: \(lease / 1_000_000)ms
             session_timeout: \(sessionTimeout / 1_000_000)ms
+            standby: \(standby)
             drain_timeout: 3s
             checkpoints: {interval: \(checkpointInterval)ms, commit_interval: \(commitInterval)ms, hold: \(hold / 1_000_000)ms, slack: \(slack)ms, tail: \(tail)}
             rules:

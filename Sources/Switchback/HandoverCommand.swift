@@ -15,13 +15,16 @@ struct HandoverCommand: AsyncParsableCommand {
         discussion: """
             Example:
               switchback handover show --config worker.yaml
+              switchback handover standby --config worker.yaml --group purge
               switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw
               switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
               switchback handover failover --store sqlite:/var/lib/switchback/store.db --group purge --origin eqiad --to codfw
               switchback handover switchback --config worker.yaml --group purge --origin eqiad
               switchback handover proof --config worker.yaml --group purge --origin eqiad
             """,
-        subcommands: [Show.self, Switchover.self, Failover.self, Switchback.self, Cancel.self, Resume.self, History.self, Proof.self])
+        subcommands: [
+            Show.self, Switchover.self, Failover.self, Switchback.self, Cancel.self, Resume.self, History.self, Proof.self, StandbyTable.self,
+        ])
 
     /// Which store: given by name, or by the configuration of a worker.
     struct StoreOptions: ParsableArguments {

@@ -18,7 +18,9 @@ struct SwitchbackCommand: AsyncParsableCommand {
             Exit status: 0 done, 1 it failed (one line on stderr says why and what to do), 2 wrong use or wrong configuration.
             """,
         version: Worker.version,
-        subcommands: [WorkerCommand.self, HandoverCommand.self, ProduceCommand.self, LocalCommand.self, MirrorCommand.self, DemoCommand.self])
+        subcommands: [
+            WorkerCommand.self, HandoverCommand.self, RulesCommand.self, ProduceCommand.self, LocalCommand.self, MirrorCommand.self, DemoCommand.self,
+        ])
 
     static func main() async {
         setvbuf(stdout, nil, _IOLBF, 0)

@@ -62,8 +62,8 @@ import Testing
             "an origin that is no datacenter", "topic: a\norigins: [eqiad, codwf]",
             #"worker.yaml:10:22: "origins" in rule "purge": no such datacenter "codwf"; "datacenters" lists codfw, eqiad; did you mean "codfw"?"#),
         Case(
-            "a match by regular expression", "topic: a\nmatch: {meta: {uri: '/^https/i'}}",
-            #"worker.yaml:10:25: "match" in rule "purge": regular expressions (/^https/i) are not supported yet; match whole values"#),
+            "a broken regular expression", "topic: a\nmatch: {meta: {uri: '/^(https/i'}}",
+            #"worker.yaml:10:25: "match" in rule "purge": missing closing parenthesis (at character 7 of /^(https/i)"#),
         Case(
             "a match that is no map", "topic: a\nmatch: edit",
             #"worker.yaml:10:12: "match" in rule "purge" must be a map of fields and what they must be, not "edit""#),
@@ -72,8 +72,8 @@ import Testing
             #"worker.yaml:10:19: "match" in rule "purge": an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent"#
         ),
         Case(
-            "features of the whole rule engine", "topic: a\ncases: []\nsample: 0.1\nclaim_ttl: 10",
-            #"worker.yaml:10:5: "cases" in rule "purge" is not supported yet; remove it"#,
+            "features of the whole rule engine", "topic: a\nexclude_topics: []\nsample: 0.1\nclaim_ttl: 10",
+            #"worker.yaml:10:5: "exclude_topics" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:11:5: "sample" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:12:5: "claim_ttl" in rule "purge" is not supported yet; remove it"#),
         Case(
@@ -138,7 +138,7 @@ import Testing
             #"worker.yaml:10:43: "exec" in rule "purge": functions in templates, such as date(), are not supported yet"#),
         Case(
             "a capture", "topic: a\nexec: {uri: 'http://h/', body: {x: [1, '{{match.meta.uri.title}}']}}",
-            #"worker.yaml:10:44: "exec" in rule "purge": captures of regular expressions (match.…) are not supported yet"#),
+            #"worker.yaml:9:5: rule "purge": no regular expression in its "match" captures match.meta.uri.title"#),
         Case(
             "JSON as text", "topic: a\nexec: {uri: 'http://h/', body: '{\"a\": 1}'}",
             #"worker.yaml:10:36: "exec" in rule "purge": "{"a": 1}" is not a template; write {{message.field}} or, URI-encoded, {message.field}; a body with braces is written as a YAML map, not as text"#

@@ -15,7 +15,8 @@ import Testing
         #expect(configuration.datacenter.name == "eqiad")
         #expect(configuration.datacenters.keys.sorted().map(\.name) == ["codfw", "eqiad"])
         #expect(configuration.store == .sqlite(path: "/etc/switchback/state/switchback.sqlite"))
-        #expect(configuration.lease == .seconds(5) && configuration.drainTimeout == .seconds(25) && configuration.sessionTimeout == .seconds(45))
+        #expect(configuration.lease == .seconds(5) && configuration.drainTimeout == .seconds(25) && configuration.sessionTimeout == .seconds(10))
+        #expect(configuration.standby)
         #expect(
             configuration.checkpoints
                 == .init(interval: .seconds(1), commitInterval: .milliseconds(500), slack: .seconds(1), hold: .seconds(30), tail: 16, maxBeyond: 96))
@@ -26,6 +27,12 @@ import Testing
         #expect(rule.topics.map(\.topic) == ["codfw.resource_change", "eqiad.resource_change"])
         #expect(rule.concurrency == 30 && rule.order == .none && rule.onFailure == .halt && rule.timeout == .seconds(420))
         #expect(rule.retry == .init(limit: 2, delay: .milliseconds(200), factor: 2))
+    }
+
+    @Test func standbyIsTrueOrFalse() throws {
+        let file = smallestFile + "    topic: resource_change\n"
+        #expect(try !parse("standby: false\n" + file).standby)
+        #expect(throws: ConfigurationError.self) { try parse("standby: sometimes\n" + file) }
     }
 
     @Test func everyKeyOfARuleIsRead() throws {

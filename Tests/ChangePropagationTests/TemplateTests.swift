@@ -19,7 +19,7 @@ import Testing
         ("{{globals.message.meta.domain}}", "en.wikipedia.org"), ("{message.meta.domain}{{message.meta.domain}}", "en.wikipedia.orgen.wikipedia.org"),
     ])
     func fillsTexts(_ template: String, _ expected: String) throws {
-        #expect(try TextTemplate(template).fill(from: Self.event) == expected)
+        #expect(try TextTemplate(template).fill(from: EventContext(Self.event)) == expected)
     }
 
     /// The reserved and unreserved characters of ECMA-262 and some scripts.
@@ -35,7 +35,7 @@ import Testing
     ])
     func aFieldThatIsNotThereIsAnErrorOfTheEvent(_ template: String, _ kind: EventError.Kind) throws {
         let template = try TextTemplate(template)
-        #expect(throws: EventError(kind)) { try template.fill(from: Self.event) }
+        #expect(throws: EventError(kind)) { try template.fill(from: EventContext(Self.event)) }
     }
 
     /// The one request of a rule for the event above.

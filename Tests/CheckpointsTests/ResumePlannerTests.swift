@@ -45,6 +45,85 @@ struct ResumePlannerTests {
         #expect(silent == 0, "of \(runs) runs")
     }
 
+    enum AnchorKind: String, CaseIterable, Sendable { case right, older, wrong }
+
+    @Test("with an anchor: no loss without an event in any world; one that is older, trimmed away or wrong costs time and no record", arguments: [
+        Mix(), Mix(identical: 0.1), Mix(repeats: 0.03), Mix(trimmed: 0.25), Mix(identical: 0.1, repeats: 0.03, trimmed: 0.25),
+    ], AnchorKind.allCases)
+    func anchored(_ mix: Mix, _ kind: AnchorKind) throws {
+        // A wrong one is told by its record, so one of the same contents can't be.
+        guard kind != .wrong || mix.identical == 0 else { return }
+        let seed = Seed.fresh("anchors, \(kind.rawValue), \(mix.testDescription)")
+        var used = 0, exact = 0, silent = 0, repeated = 0
+        let runs = 2000
+        for run in 0..<runs {
+            var random = SeededGenerator(seed: seed &+ UInt64(run))
+            let world = ResumeWorld(mix: mix, using: &random)
+            let anchor = switch kind {
+            case .right: world.anchor(after: world.prefix)
+            case .older: world.anchor(after: Int.random(in: 0...world.prefix, using: &random))
+            case .wrong: world.wrongAnchor(using: &random)
+            }
+            var planner = planner(for: world)
+            var probe = planner
+            if case .read? = try? probe.begin(committed: nil, identity: "record", anchor: anchor), probe.isConfirming { used += 1 }
+            let (acted, gaps) = try world.resume(planner: &planner, anchor: anchor)
+            let verdict = world.judge(acted)
+            if verdict.lost > 0, gaps.isEmpty {
+                silent += 1
+                print("lost \(verdict.lost) in silence: seed \(seed &+ UInt64(run))")
+            }
+            if mix.repeats == 0, mix.trimmed == 0, mix.identical == 0 {
+                #expect(verdict == (0, 0), "not exact: seed \(seed &+ UInt64(run))")
+            }
+            exact += verdict == (0, 0) ? 1 : 0
+            repeated += verdict.repeated
+        }
+        print("anchors, \(kind.rawValue), \(mix.testDescription): \(runs) runs, used in \(used), exact \(exact), repeated \(repeated)")
+        #expect(silent == 0, "of \(runs) runs")
+        #expect(used > runs / 10)
+    }
+
+    @Test("An anchor: no lookup; its record is confirmed, tails before it don't count, and without the tail acting begins there")
+    func fromAnchor() throws {
+        let there = ClusterID("there")
+        func begun(_ change: (inout ResumePlanner.Anchor) -> Void = { _ in }) throws -> (ResumePlanner, ResumePlanner.Step) {
+            var anchor = ResumePlanner.Anchor(place: Position(20, in: there), last: b, checkpoint: Position(8, in: Self.here), epoch: 4)
+            change(&anchor)
+            var planner = ResumePlanner(
+                checkpoint: prefix(10, tail: [a, b]), log: ResumePlanner.Log(cluster: there, partitionCount: 3, start: 3, highWatermark: 30))
+            let step = try planner.begin(committed: nil, identity: "record", anchor: anchor)
+            return (planner, step)
+        }
+        let lookUp = ResumePlanner.Step.lookUp(MillisecondTimestamp(clamped: 4_000))
+        for change in [
+            { $0.checkpoint = Position(11, in: Self.here) }, { $0.checkpoint = Position(8, in: ClusterID("third")) }, { $0.epoch = 5 },
+            { $0.place = Position(20, in: Self.here) }, { $0.place = Position(3, in: there) }, { $0.place = Position(31, in: there) },
+        ] as [(inout ResumePlanner.Anchor) -> Void] { #expect(try begun(change).1 == lookUp) }
+
+        var planner = ResumePlanner(
+            checkpoint: prefix(10, tail: [a, b]), log: ResumePlanner.Log(cluster: there, partitionCount: 3, start: 0, highWatermark: 30))
+        let anchor = ResumePlanner.Anchor(place: Position(20, in: there), last: b, checkpoint: Position(8, in: Self.here), epoch: 4)
+        #expect(try planner.begin(committed: nil, identity: "record", anchor: anchor) == .read(from: 16))
+        var other = planner, gone = planner
+        for (offset, record) in [(16, a), (17, b), (18, c), (19, b)] {
+            #expect(planner.see(offset: Int64(offset), fingerprint: record, timestamp: time, now: 0) == .scanned)
+        }
+        #expect(planner.phase == .scanning(holding: false), "a tail that ends before the anchor is an older one")
+        var unfound = planner
+        #expect(planner.see(offset: 20, fingerprint: a, timestamp: time, now: 0) == .scanned)
+        #expect(planner.see(offset: 21, fingerprint: b, timestamp: time, now: 0) == .scanned)
+        #expect(planner.phase == .acting(from: 22, .tail))
+
+        #expect(unfound.reachedEnd(now: 0) == nil)
+        #expect(unfound.reachedEnd(now: 30_000_000_000) == .restart(.read(from: 20), gap: nil))
+        #expect(unfound.phase == .acting(from: 20, .anchor) && unfound.resumed == nil)
+
+        #expect(other.see(offset: 19, fingerprint: c, timestamp: time, now: 0) == .restart(lookUp, gap: nil), "another record stands there")
+        #expect(gone.isConfirming && gone.see(offset: 22, fingerprint: c, timestamp: time, now: 0) == .restart(lookUp, gap: nil), "compacted away")
+        #expect(other.lookedUp(6, firstTimed: 0) == .read(from: 2))
+    }
+
     @Test("Worlds in which an earlier rule lost an event in silence", arguments: [
         310_511_378, 1_451_697_063, 244_925_680_786, 611_978_420_805, 611_978_786_440,
     ] as [UInt64])

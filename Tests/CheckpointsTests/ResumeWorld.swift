@@ -94,9 +94,9 @@ struct ResumeWorld {
     }
 
     /// Resumes in the mirror as a worker would; what it acted on, and the gaps that were raised.
-    func resume(planner: inout ResumePlanner) throws -> (acted: [LogRecord], gaps: [GapEvent]) {
+    func resume(planner: inout ResumePlanner, anchor: ResumePlanner.Anchor? = nil) throws -> (acted: [LogRecord], gaps: [GapEvent]) {
         var acted: [LogRecord] = [], gaps: [GapEvent] = []
-        var step = try planner.begin(committed: nil, identity: "record")
+        var step = try planner.begin(committed: nil, identity: "record", anchor: anchor)
         var visible = there
         var now: UInt64 = 0
         reading: while true {
@@ -136,10 +136,42 @@ struct ResumeWorld {
     }
 
     private func lookUp(_ time: MillisecondTimestamp, _ planner: inout ResumePlanner) -> ResumePlanner.Step {
-        let range = logStart..<there
+        let (found, firstTimed) = lookUp(time, end: there)
+        return planner.lookedUp(found, firstTimed: firstTimed)
+    }
+
+    /// The broker's answers while the log ends at `end`.
+    func lookUp(_ time: MillisecondTimestamp, end: Int) -> (found: Int64?, firstTimed: Int64?) {
+        let range = logStart..<max(logStart, end)
         let found = range.first { (mirror[$0].timestamp?.milliseconds ?? -1) >= time.milliseconds }
         let firstTimed = range.first { mirror[$0].timestamp != nil }
-        return planner.lookedUp(found.map(Int64.init), firstTimed: firstTimed.map(Int64.init))
+        return (found.map(Int64.init), firstTimed.map(Int64.init))
+    }
+
+    // MARK: Anchors
+
+    /// How much of the origin's log is finished without a break.
+    var prefix: Int { (0...origin.count).first { !finished.contains($0) } ?? 0 }
+
+    /// Where the mirror's log goes on after `count` finished records: past the first copy of the last of them. nil: it is not there yet.
+    func place(after count: Int) -> Int? { count == 0 ? nil : mirror[..<there].firstIndex { $0.index == count - 1 }.map { $0 + 1 } }
+
+    /// What a standby would have written that found the checkpoint after `count` records; nil: nothing.
+    func anchor(after count: Int) -> ResumePlanner.Anchor? {
+        guard let place = place(after: count) else { return nil }
+        return ResumePlanner.Anchor(
+            place: Position(Int64(place), in: Self.away), last: mirror[place - 1].fingerprint,
+            checkpoint: Position(Int64(count), in: Self.home), epoch: 1)
+    }
+
+    /// An anchor of a log that is not this one any more: any place, with a record that does not stand before it.
+    func wrongAnchor(using random: inout SeededGenerator) -> ResumePlanner.Anchor? {
+        guard there > 0, let record = origin.randomElement(using: &random) else { return nil }
+        let place = Int.random(in: 1...there, using: &random)
+        guard mirror[place - 1] != record else { return nil }
+        return ResumePlanner.Anchor(
+            place: Position(Int64(place), in: Self.away), last: record.fingerprint,
+            checkpoint: Position(Int64.random(in: 0...Int64(origin.count), using: &random), in: Self.home), epoch: 1)
     }
 
     /// Records that had to be acted on and were not; records acted on that had been done.

@@ -9,7 +9,7 @@ struct RuleReader {
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
-        "cases", "switch", "exclude_topics", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
+        "switch", "exclude_topics", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
         "delivery", "decode_results",
     ]
 
@@ -23,9 +23,7 @@ struct RuleReader {
         let streams = streams(map)
         let origins = origins(map)
         let group = map.string("group") ?? service.map { "\($0)-\(key)" }
-        let match = map.node("match").flatMap { self.match($0, map.describe("match")) }
-        let matchNot = matchNot(map)
-        let requests = requests(map)
+        let cases = cases(map)
         let retry = RetryPolicy(
             limit: map.int("retry_limit", in: 0...100) ?? RetryPolicy().limit,
             delay: map.duration("retry_delay", in: .zero...RetryPolicy.longestPause, bareMilliseconds: true) ?? RetryPolicy().delay,
@@ -40,7 +38,7 @@ struct RuleReader {
             timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
             order: map.choice("order", Rule.Order.allCases.map { ($0.rawValue, $0) }) ?? .none,
             onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .halt,
-            match: match, matchNot: matchNot, requests: requests)
+            cases: cases)
         map.finish()
         return rule
     }
@@ -126,6 +124,34 @@ struct RuleReader {
 
     // MARK: Matching
 
+    /// The list under `cases`, or the one case that stands in the rule itself.
+    private func cases(_ map: ConfigurationMap) -> [Rule.Case] {
+        guard let node = map.node("cases") else { return [self.case(map)] }
+        for key in ["match", "match_not", "exec", "action"] where map.has(key) {
+            node.report("\(map.name) has both \"cases\" and \"\(key)\"; write \"\(key)\" inside the cases")
+            _ = map.node(key)
+        }
+        guard let items = node.items, !items.isEmpty else {
+            node.report("\(map.describe("cases")) must be a list of cases, each with \"match\" and \"exec\", not \(node.kind)")
+            return []
+        }
+        return items.enumerated().compactMap { index, item in
+            guard let inner = ConfigurationMap(item, name: "case \(index + 1) of \(map.name)") else { return nil }
+            let found = self.case(inner)
+            inner.finish()
+            return found
+        }
+    }
+
+    private func `case`(_ map: ConfigurationMap) -> Rule.Case {
+        let match = map.node("match").flatMap { self.match($0, map.describe("match")) }
+        let found = Rule.Case(match: match, matchNot: matchNot(map), requests: requests(map))
+        for path in found.requests.flatMap(\.paths) where path.root == .match && match?.captures(path.steps) != true {
+            map.node.report("\(map.name): no regular expression in its \"match\" captures \(path.text)")
+        }
+        return found
+    }
+
     private func matchNot(_ map: ConfigurationMap) -> [Matcher] {
         guard let node = map.node("match_not") else { return [] }
         let place = map.describe("match_not")
@@ -160,8 +186,10 @@ struct RuleReader {
         if case .string(let text) = value {
             if text == "undefined" { return .absent }
             if Self.isRegularExpression(text) {
-                node.report("\(place): regular expressions (\(text)) are not supported yet; match whole values")
-                return nil
+                do { return .expression(try RegularExpression(text)) } catch {
+                    node.report("\(place): \(error.message)")
+                    return nil
+                }
             }
         }
         return .equals(value)

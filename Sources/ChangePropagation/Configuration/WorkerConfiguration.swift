@@ -21,7 +21,8 @@ import Logging
 /// | `identity` | record | what makes two records the same event: `record`, `header:NAME`, `json:PATH` |
 /// | `dedupe_window` | 1024 (0 to 1048576) | ids per partition that are remembered to drop a mirror's repeats |
 /// | `instance` | none | static member id (`group.instance.id`); each worker of a DC needs its own |
-/// | `session_timeout` | 45s (1s to 30m) | after which the group gives a silent worker's partitions away |
+/// | `session_timeout` | 10s (1s to 30m) | after which the group gives a silent worker's partitions away |
+/// | `standby` | true | whether partitions that another datacenter acts on are followed, so that a take-over begins at once |
 /// | `drain_timeout` | 25s (0 to 1h) | for finishing and the last checkpoint after SIGTERM |
 /// | `heartbeat` | none (100ms to 1h) | between records in `<dc>.switchback.heartbeat`; none are written unless it is set |
 /// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
@@ -43,6 +44,8 @@ public struct WorkerConfiguration: Sendable {
     public let dedupeWindow: Int
     public let instance: String?
     public let sessionTimeout: Duration
+    /// Whether partitions that another datacenter acts on are read along with its checkpoints.
+    public let standby: Bool
     public let drainTimeout: Duration
     /// nil: none are written.
     public let heartbeat: Duration?

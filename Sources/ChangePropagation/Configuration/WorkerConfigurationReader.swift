@@ -62,7 +62,8 @@ private struct WorkerConfigurationReader {
         let dedupeWindow = map.int("dedupe_window", in: 0...1_048_576) ?? 1024
         let instance = instance(map)
         let lease = map.duration("lease", in: .seconds(1)...(.seconds(600))) ?? .seconds(5)
-        let sessionTimeout = map.duration("session_timeout", in: .seconds(1)...(.seconds(1800))) ?? .seconds(45)
+        let sessionTimeout = map.duration("session_timeout", in: .seconds(1)...(.seconds(1800))) ?? .seconds(10)
+        let standby = map.bool("standby") ?? true
         let drainTimeout = map.duration("drain_timeout", in: .zero...(.seconds(3600))) ?? .seconds(25)
         let heartbeat = map.duration("heartbeat", in: .milliseconds(100)...(.seconds(3600)))
         let logLevel = map.choice("log_level", Logger.Level.allCases.map { ($0.rawValue, $0) }) ?? .info
@@ -71,7 +72,7 @@ private struct WorkerConfigurationReader {
         return WorkerConfiguration(
             service: service, datacenter: datacenter, datacenters: datacenters, store: store, lease: lease, checkpoints: checkpoints,
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
-            drainTimeout: drainTimeout, heartbeat: heartbeat, logLevel: logLevel, http: http, rules: rules)
+            standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, logLevel: logLevel, http: http, rules: rules)
     }
 
     private func service(_ map: ConfigurationMap) -> String? {

@@ -12,6 +12,8 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case badURL(String)
         /// A header's value, once filled in, holds a control character.
         case badHeader(name: String)
+        /// A regular expression of the rule would need more steps than it may (`RegularExpression.matchLimit`).
+        case tooCostly(expression: String)
     }
 
     public let kind: Kind
@@ -27,6 +29,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .notText: "not_text"
         case .badURL: "bad_url"
         case .badHeader: "bad_header"
+        case .tooCostly: "too_costly"
         }
     }
 
@@ -37,6 +40,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .notText(let path): "the event's field \(path) is an object; the rule's template needs a text or number there"
         case .badURL(let url): "the rule's template makes \"\(url)\", which is not an http or https URL"
         case .badHeader(let name): "the rule's template puts a control character into the header \"\(name)\""
+        case .tooCostly(let expression): "the rule's regular expression \(expression) would need too many steps on this event"
         }
     }
 }

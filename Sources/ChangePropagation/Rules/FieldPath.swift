@@ -5,9 +5,24 @@ struct FieldPath: Sendable, Equatable {
         case item(Int)
     }
 
+    /// What the steps begin at.
+    enum Root: Sendable, Equatable {
+        case message
+        /// The captures of the rule's regular expressions.
+        case match
+    }
+
+    var root = Root.message
     let steps: [Step]
     /// As it was written, for messages.
     let text: String
+
+    func value(in context: EventContext) -> JSONValue? {
+        switch root {
+        case .message: value(in: context.message)
+        case .match: context.match.flatMap { value(in: $0) }
+        }
+    }
 
     /// nil when the event has no such field. A field whose value is null is there.
     func value(in event: JSONValue) -> JSONValue? {

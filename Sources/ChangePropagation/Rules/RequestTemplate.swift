@@ -36,7 +36,10 @@ struct RequestTemplate: Sendable {
     let query: [(name: String, value: TextTemplate)]
     let body: ValueTemplate?
 
-    func fill(from event: JSONValue) throws(EventError) -> ActionRequest {
+    /// Every path that a template of it names.
+    var paths: [FieldPath] { uri.paths + (headers + query).flatMap { $0.value.paths } + (body?.paths ?? []) }
+
+    func fill(from event: EventContext) throws(EventError) -> ActionRequest {
         var headers: [ActionRequest.Header] = []
         for header in self.headers {
             let value = try header.value.fill(from: event)
@@ -56,11 +59,11 @@ struct RequestTemplate: Sendable {
                 headers.append(ActionRequest.Header("content-type", "application/json"))
             }
         }
-        headers += Self.traceHeaders(of: event)
+        headers += Self.traceHeaders(of: event.message)
         return ActionRequest(method: method, url: try url(from: event), headers: headers, body: bytes)
     }
 
-    private func url(from event: JSONValue) throws(EventError) -> String {
+    private func url(from event: EventContext) throws(EventError) -> String {
         var url = try uri.fill(from: event)
         var fragment = ""
         if let hash = url.firstIndex(of: "#") {

@@ -45,30 +45,48 @@ public struct Rule: Sendable {
     public let order: Order
     public let onFailure: FailurePolicy
 
-    let match: Matcher?
-    /// The event is not for this rule when any of them matches.
-    let matchNot: [Matcher]
-    let requests: [RequestTemplate]
+    /// One way in which an event can be for this rule, and what is to be done then.
+    struct Case: Sendable {
+        let match: Matcher?
+        /// The event is not for this case when any of them matches.
+        let matchNot: [Matcher]
+        let requests: [RequestTemplate]
+
+        func matches(_ event: JSONValue) throws(EventError) -> Bool {
+            if let match, try !match.matches(event) { return false }
+            for matcher in matchNot where try matcher.matches(event) { return false }
+            return true
+        }
+    }
+
+    /// The first that matches wins. Never empty.
+    let cases: [Case]
+
+    /// How many requests each case makes.
+    public var requestCounts: [Int] { cases.map(\.requests.count) }
 
     /// Every topic to read: each stream of each origin.
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
     }
 
-    /// Whether `evaluate` would act.
-    public func matches(_ event: JSONValue) -> Bool {
-        if let match, !match.matches(event) { return false }
-        return !matchNot.contains { $0.matches(event) }
+    /// Whether `evaluate` would act. Throws `tooCostly` when a regular expression would need too many steps on this event.
+    public func matches(_ event: JSONValue) throws(EventError) -> Bool {
+        for candidate in cases where try candidate.matches(event) { return true }
+        return false
     }
 
     /// Decides about one event. Pure: the same event gives the same decision.
     ///
-    /// - Throws: `EventError` when the event matches and a template can't be filled from it.
+    /// - Throws: `EventError` when the event matches and a template can't be filled from it, or a regular expression costs too much.
     public func evaluate(_ event: JSONValue) throws(EventError) -> Decision {
-        guard matches(event) else { return .noMatch }
-        var filled: [ActionRequest] = []
-        filled.reserveCapacity(requests.count)
-        for request in requests { filled.append(try request.fill(from: event)) }
-        return .act(filled)
+        for candidate in cases where try candidate.matches(event) {
+            let context = EventContext(event, match: try candidate.match?.captures(event))
+            var filled: [ActionRequest] = []
+            filled.reserveCapacity(candidate.requests.count)
+            for request in candidate.requests { filled.append(try request.fill(from: context)) }
+            return .act(filled)
+        }
+        return .noMatch
     }
 }

@@ -5,9 +5,9 @@
 /// |---|---|
 /// | `message.a.b`, `message.tags[1]`, `message['odd name']` | a field of the event |
 /// | `globals.message` | the same as `message`: alone, the whole event |
+/// | `match.a.name`, `match.a[1]` | what the regular expression at `a` in the rule's `match` captured: a named group, or a numbered one |
 ///
-/// `match.…` (captures of regular expressions), functions and `{env(NAME)}` have their place here and are refused until
-/// they exist.
+/// Functions and `{env(NAME)}` have their place here and are refused until they exist.
 
 /// Why a template can't be compiled; one line that says what would be right.
 struct TemplateError: Error, Equatable {
@@ -39,8 +39,17 @@ struct TextTemplate: Sendable, Equatable {
         }
     }
 
+    var paths: [FieldPath] {
+        parts.compactMap { part in
+            switch part {
+            case .literal: nil
+            case .raw(let path), .encoded(let path): path
+            }
+        }
+    }
+
     /// - Throws: `missingField` or `notText`, with the path.
-    func fill(from event: JSONValue) throws(EventError) -> String {
+    func fill(from event: EventContext) throws(EventError) -> String {
         var text = ""
         for part in parts {
             switch part {
@@ -52,7 +61,7 @@ struct TextTemplate: Sendable, Equatable {
         return text
     }
 
-    private static func text(at path: FieldPath, in event: JSONValue) throws(EventError) -> String {
+    private static func text(at path: FieldPath, in event: EventContext) throws(EventError) -> String {
         guard let value = path.value(in: event) else { throw EventError(.missingField(path: path.text)) }
         guard let text = value.plainText else { throw EventError(.notText(path: path.text)) }
         return text
@@ -79,7 +88,17 @@ indirect enum ValueTemplate: Sendable {
         }
     }
 
-    func fill(from event: JSONValue) throws(EventError) -> JSONValue {
+    var paths: [FieldPath] {
+        switch self {
+        case .literal: []
+        case .whole(let path): [path]
+        case .text(let template): template.paths
+        case .list(let items): items.flatMap(\.paths)
+        case .object(let fields): fields.flatMap { $0.value.paths }
+        }
+    }
+
+    func fill(from event: EventContext) throws(EventError) -> JSONValue {
         switch self {
         case .literal(let value): return value
         case .whole(let path):
@@ -194,20 +213,16 @@ private struct TemplateParser {
             guard case .field(let name)? = steps.first else {
                 throw TemplateError(message: "\"globals\" alone is no value; {{globals.message}} is the whole event")
             }
-            if name == "match" { throw Self.capturesNotSupported }
-            guard name == "message" else {
+            guard name == "message" || name == "match" else {
                 throw TemplateError(message: "there is no globals.\(name); {{globals.message}} is the whole event")
             }
             steps.removeFirst()
-        case "match": throw Self.capturesNotSupported
+            if name == "match" { return FieldPath(root: .match, steps: steps, text: text) }
+        case "match": return FieldPath(root: .match, steps: steps, text: text)
         default:
             let hint = didYouMean(root, among: ["message", "match", "globals"])
             throw TemplateError(message: "in the template \"\(text)\": \"\(root)\" is not known; a path begins with message or globals\(hint)")
         }
         return FieldPath(steps: steps, text: text)
-    }
-
-    private static var capturesNotSupported: TemplateError {
-        TemplateError(message: "captures of regular expressions (match.…) are not supported yet")
     }
 }

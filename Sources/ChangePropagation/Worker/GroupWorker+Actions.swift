@@ -11,6 +11,10 @@ extension GroupWorker {
     func take(_ batch: RecordBatch) {
         let now = clock.monotonic()
         for run in batch.runs {
+            if partitions[run.partition]?.stage == .following {
+                follow(batch, run, now)
+                continue
+            }
             guard let work = partitions[run.partition], work.stage == .reading else { continue }
             for index in run.range {
                 // A restart throws away the rest of what was read.
@@ -47,7 +51,7 @@ extension GroupWorker {
         }
     }
 
-    private func fingerprint(
+    func fingerprint(
         of record: borrowing RecordView, type: TimestampType, event: JSONValue?
     ) -> (Fingerprint, hasIdentity: Bool) {
         if setup.identity != .record {

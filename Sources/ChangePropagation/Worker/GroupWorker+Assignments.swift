@@ -123,7 +123,7 @@ extension GroupWorker {
             }
         }
         guard assignment.ownsAny(setup.datacenter) else { return }
-        activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.stage == .standby && mayTake($0) })
+        activate(partitions.keys.filter { partitions[$0]?.origin == origin && partitions[$0]?.isStandby == true && mayTake($0) })
         switch assignment.phase {
         case .draining:
             drain(assignment, origin: origin)
@@ -152,7 +152,7 @@ extension GroupWorker {
             ])
         let here = setup.datacenter
         if assignment.isTakenOver(by: here) { CrashPoints.hit(.epochSeen) }
-        for (partition, work) in partitions where work.origin == origin && work.stage != .standby {
+        for (partition, work) in partitions where work.origin == origin && !work.isStandby {
             // Nobody else had it in between, so the work in progress is still true.
             let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here }
             let isMoving = work.stage == .draining || work.stage == .sealed || assignment.isResuming(partition)
@@ -162,7 +162,7 @@ extension GroupWorker {
             } else if work.stage == .revoking {
                 // Its group is taking it back already; what runs begins no further request.
                 cancelActions(of: partition)
-            } else if stays, partitions[partition]?.undrain() == true {
+            } else if stays, partitions[partition]?.undrain(in: assignment.epoch) == true {
                 // A cancelled drain.
                 restart(partition, .read(from: work.nextOffset), gap: nil)
             } else {
@@ -180,7 +180,7 @@ extension GroupWorker {
             case .halted where work.tracker != nil:
                 // What is done before the record that stopped it is sealed; the other side meets that record next.
                 partitions[partition]?.drain()
-            case .standby, .planning, .reading, .halted:
+            case .standby, .following, .planning, .reading, .halted:
                 // Never began to act in this epoch: what is stored is still true, and is sealed as it stands.
                 drop(partition, to: .draining)
             case .draining, .sealed, .revoking: break

@@ -13,11 +13,16 @@ extension GroupWorker {
     /// Of one lookup or seek.
     static let lookupTimeout = Duration.seconds(5)
 
-    /// Begins planning; partitions that are not in `standby` are left alone.
+    /// Begins planning; partitions that are at work are left alone. One that is not paused yet, or whose reader is being moved, begins when it
+    /// is: a record that was on its way would be taken for the first one at the new place.
     func activate(_ wanted: [TopicPartition]) {
         var generations: [TopicPartition: Int] = [:]
         for partition in wanted {
-            guard let work = partitions[partition], work.stage == .standby, !work.hasOrphans, !isStopping else { continue }
+            guard let work = partitions[partition], work.isStandby, !work.hasOrphans, !isStopping, !readersMoving.contains(partition) else { continue }
+            endFollowing(partition)
+            // The next round of `adjustPauses` pauses it, and comes back here.
+            partitions[partition]?.stage = .standby
+            guard work.isPaused else { continue }
             partitions[partition]?.stage = .planning
             generations[partition] = work.generation
         }
@@ -65,6 +70,8 @@ extension GroupWorker {
         watch.mark("log_ends")
         let committed = try await consumer.committed(wanted, timeout: Self.lookupTimeout)
         watch.mark("commits")
+        let anchors = await anchors(for: wanted, stored, logs)
+        watch.mark("anchors")
         var steps: [TopicPartition: ResumePlanner.Step] = [:]
         for (partition, generation) in generations where isCurrent(partition, generation) {
             guard let log = logs[partition] else { continue }
@@ -81,7 +88,8 @@ extension GroupWorker {
                 if let entry = stored[partition] {
                     do throws(CheckpointFormatError) { found = try entry.checkpoint.get() } catch { throw .format(error) }
                 }
-                try enter(partition, stored: stored[partition], checkpoint: found, log: log, commit: commit, into: &steps)
+                steps[partition] = try enter(
+                    partition, stored: stored[partition], checkpoint: found, log: log, commit: commit, anchor: anchors[partition])
             } catch { halt(partition, "\(error)") }
         }
         return steps
@@ -89,26 +97,50 @@ extension GroupWorker {
 
     private func enter(
         _ partition: TopicPartition, stored: StoredCheckpoint?, checkpoint: Checkpoint?, log: ResumePlanner.Log,
-        commit: ResumePlanner.Committed?, into steps: inout [TopicPartition: ResumePlanner.Step]
-    ) throws(ResumeRefusal) {
-        guard var work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return }
+        commit: ResumePlanner.Committed?, anchor: ResumePlanner.Anchor?
+    ) throws(ResumeRefusal) -> ResumePlanner.Step? {
+        guard var work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return nil }
         if let checkpoint, checkpoint.sealed, checkpoint.epoch == assignment.epoch {
             // Sealed by another worker of this very epoch: the assignment that this one knows is old.
             partitions[partition]?.stage = .standby
             assignmentHint?.yield()
-            return
+            return nil
         }
         work.epoch = assignment.epoch
         work.storedRevision = stored?.revision ?? 0
-        var settings = ResumePlanner.Settings()
-        settings.slack = Int64(setup.checkpoints.slack.nanoseconds / 1_000_000)
-        settings.hold = setup.checkpoints.hold.nanoseconds
+        var settings = plannerSettings
         // A sealed tail will come: the mirror only has to bring it.
         settings.waitsForTail = checkpoint?.sealed == true
         var planner = ResumePlanner(checkpoint: checkpoint, log: log, settings: settings)
-        steps[partition] = try planner.begin(committed: commit, identity: setup.identity.text)
+        let step = try planner.begin(committed: commit, identity: setup.identity.text, anchor: anchor)
         work.planner = planner
         partitions[partition] = work
+        return step
+    }
+
+    var plannerSettings: ResumePlanner.Settings {
+        var settings = ResumePlanner.Settings()
+        settings.slack = Int64(setup.checkpoints.slack.nanoseconds / 1_000_000)
+        settings.hold = setup.checkpoints.hold.nanoseconds
+        return settings
+    }
+
+    /// What standbys of this datacenter found: this worker's own, else what was published, which is read only where another cluster's
+    /// checkpoint has to be found. Without it a lookup by time is made.
+    private func anchors(
+        for wanted: [TopicPartition], _ stored: [TopicPartition: StoredCheckpoint], _ logs: [TopicPartition: ResumePlanner.Log]
+    ) async -> [TopicPartition: ResumePlanner.Anchor] {
+        guard setup.standby else { return [:] }
+        var anchors: [TopicPartition: ResumePlanner.Anchor] = [:]
+        for partition in wanted { anchors[partition] = partitions[partition]?.anchor }
+        let isMissing = wanted.contains { partition in
+            guard anchors[partition] == nil, let log = logs[partition], let checkpoint = try? stored[partition]?.checkpoint.get() else { return false }
+            return checkpoint.position.cluster != log.cluster
+        }
+        guard isMissing,
+            let published = try? await StandbyReport.anchors(from: checkpointStore.store, group: setup.group, datacenter: setup.datacenter)
+        else { return anchors }
+        return published.merging(anchors) { $1 }
     }
 
     private func logs(of wanted: [TopicPartition]) async throws -> [TopicPartition: ResumePlanner.Log] {

@@ -21,6 +21,8 @@ public actor GroupWorker {
         public var dedupeWindow: Int
         public var drainTimeout: Duration
         public var sessionTimeout: Duration
+        /// Whether partitions that another datacenter owns are followed.
+        public var standby: Bool
         /// How long an action's request may take from its start to its leaving (making a connection): an action begins only
         /// when the lease lasts for that long.
         public var startMargin: Duration
@@ -40,6 +42,7 @@ public actor GroupWorker {
             dedupeWindow = configuration.dedupeWindow
             drainTimeout = configuration.drainTimeout
             sessionTimeout = configuration.sessionTimeout
+            standby = configuration.standby
             startMargin = .zero
         }
     }
@@ -56,6 +59,10 @@ public actor GroupWorker {
     let logger: Logger
 
     var partitions: [TopicPartition: PartitionWork] = [:]
+    /// Of partitions in stage `following`.
+    var standbys: [TopicPartition: Standby] = [:]
+    /// Followed partitions whose reader is being moved.
+    var readersMoving: Set<TopicPartition> = []
     var assignments: [Datacenter: StoredAssignment] = [:]
     let leases = LeaseBoard()
     let liveness: Liveness
@@ -141,6 +148,7 @@ public actor GroupWorker {
             group.addTask { await self.watchLoop() }
             group.addTask { await self.checkpointLoop() }
             group.addTask { await self.commitLoop() }
+            if setup.standby { group.addTask { await self.standbyLoop() } }
             defer { group.cancelAll() }
             // The reading loop ends when it is told to stop, or when the client is broken for good.
             try await group.next()
@@ -253,6 +261,7 @@ public actor GroupWorker {
     private func forget(_ partition: TopicPartition) {
         cancelActions(of: partition)
         partitions[partition] = nil
+        standbys[partition] = nil
         order.removeAll { $0 == partition }
     }
 
@@ -269,6 +278,7 @@ public actor GroupWorker {
     private func partitionFailed(_ partition: TopicPartition, _ error: KafkaLogError) {
         guard let work = partitions[partition] else { return }
         if case .offsetOutOfRange = error {
+            if work.stage == .following { return standbys[partition]?.follower.forgetPlace() ?? () }
             guard work.stage == .reading || work.stage == .planning else { return }
             // The log was trimmed or cut under the reader: plan anew, which reports a gap or refuses.
             logger.error("The position is outside the log; planning anew", metadata: ["partition": "\(partition)"])
@@ -290,7 +300,7 @@ public actor GroupWorker {
     func adjustPauses() async {
         var pause: [TopicPartition] = [], resume: [TopicPartition] = []
         for (partition, work) in partitions {
-            let wantsRecords = work.stage == .reading
+            let wantsRecords = work.stage == .reading || work.stage == .following && standbys[partition]?.follower.wantsRecords == true
             if !work.isPaused, !wantsRecords || work.isOverfull { pause.append(partition) }
             if work.isPaused, wantsRecords, work.hasRoom { resume.append(partition) }
         }
@@ -298,6 +308,7 @@ public actor GroupWorker {
             if !pause.isEmpty {
                 try await consumer.pause(pause)
                 for partition in pause { partitions[partition]?.isPaused = true }
+                activate(pause.filter { mayTake($0) })
             }
             if !resume.isEmpty {
                 try await consumer.resume(resume)

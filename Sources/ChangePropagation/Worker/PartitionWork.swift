@@ -26,6 +26,8 @@ struct PartitionWork: Sendable {
     enum Stage: Sendable, Equatable {
         /// Not this worker's to act on now (another DC owns the origin, or its assignment is not known yet).
         case standby
+        /// The same, and read along with the owner's checkpoints; nothing is acted on.
+        case following
         /// The place to go on from is being looked up.
         case planning
         /// Reading: scanning for the tail, or acting.
@@ -52,10 +54,14 @@ struct PartitionWork: Sendable {
     let partition: TopicPartition
     let origin: Datacenter
     var stage: Stage = .standby
+    /// Nothing is done on it here.
+    var isStandby: Bool { stage == .standby || stage == .following }
     /// Grows whenever work in progress is dropped.
     private(set) var generation = Generations.next()
     var epoch: Int64 = 0
     var planner: ResumePlanner?
+    /// What following this partition found. It stays true: what was finished then is finished.
+    var anchor: ResumePlanner.Anchor?
     private(set) var tracker: PrefixTracker?
     private(set) var waiting: Deque<Job> = []
     private var waitingBytes = 0
@@ -124,11 +130,13 @@ struct PartitionWork: Sendable {
     /// The drain was cancelled and nobody else acted meanwhile: goes on where it stopped, under the new epoch, once the reader
     /// stands at `nextOffset` again (records that came while draining were dropped). False: nothing to go on with; plan anew. So it is
     /// where a record is neither finished nor waiting nor running (its action failed for good): reading on would leave it behind.
-    mutating func undrain() -> Bool {
+    mutating func undrain(in epoch: Int64) -> Bool {
         guard let tracker, stage == .draining || stage == .sealed || stage == .reading,
             tracker.running == waiting.count + running.count
         else { return false }
         stage = .planning
+        // Drained again before anything is written, it has to be sealed in this epoch.
+        self.epoch = epoch
         mustWrite = true
         return true
     }

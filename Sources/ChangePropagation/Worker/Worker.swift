@@ -136,7 +136,7 @@ public struct Worker: Sendable {
 
     /// The worker of one group, which has not touched anything yet.
     func groupWorker(
-        _ group: String, _ rules: [Rule], _ cluster: WorkerConfiguration.ClusterSettings, lookups: KafkaAdmin, store: any SharedStore,
+        _ group: String, _ rules: [Rule], _ cluster: WorkerConfiguration.ClusterSettings, lookups: any ClusterLookups, store: any SharedStore,
         action: RuleAction
     ) throws -> GroupWorker {
         var setup = GroupWorker.Setup(configuration, group: group, rules: rules, workerName: Self.processName())

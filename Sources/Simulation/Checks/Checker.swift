@@ -178,7 +178,7 @@ final class Checker: @unchecked Sendable {
 
     /// A worker says how it found a partition's place.
     func resumed(_ partition: TopicPartition, how: String) {
-        if how == "time" || how == "log start" { forgetCovered(partition) }
+        if how == "time" || how == "log start" || how == "anchor" { forgetCovered(partition) }
     }
 
     /// No tail confirmed the place: repeats are to be expected there, until a checkpoint names again what is finished.

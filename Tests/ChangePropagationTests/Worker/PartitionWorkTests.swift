@@ -54,6 +54,15 @@ struct PartitionWorkTests {
         return try #require(ticket)
     }
 
+    @Test("A cancelled drain goes on in the new epoch: drained again at once, it is sealed in that one")
+    func undrainedEpoch() throws {
+        var work = try reading()
+        work.epoch = 1
+        work.drain()
+        let goesOn = work.undrain(in: 2)
+        #expect(goesOn && work.epoch == 2)
+    }
+
     @Test("Jobs of one lane start one after the other, in log order; others pass them")
     func lanes() throws {
         var work = try reading()
@@ -194,7 +203,7 @@ struct PartitionWorkTests {
         try enqueue(&whole, 1)
         let running = try take(&whole)
         whole.drain()
-        let goesOn = whole.undrain()
+        let goesOn = whole.undrain(in: 2)
         #expect(goesOn)
         // Its next request was refused, since the epoch is another one now.
         whole.ended(running, .again)
@@ -205,7 +214,7 @@ struct PartitionWorkTests {
         let job = try take(&failed)
         failed.drain()
         failed.ended(job, .halt("no"))
-        let goesOnToo = failed.undrain()
+        let goesOnToo = failed.undrain(in: 2)
         #expect(!goesOnToo, "planned anew, it meets the failed record again")
     }
 

@@ -31,6 +31,8 @@ final class WorkerWorld: Sendable {
         let worker: GroupWorker
         let task: Task<Void, any Error>
         let lookups: KafkaAdmin
+        /// What the worker sees of it.
+        let counted: CountingLookups
         /// The worker's own way to the store, with faults of its own.
         let store: InMemoryStore
 
@@ -124,6 +126,7 @@ final class WorkerWorld: Sendable {
         guard let cluster = configuration.datacenters[datacenter] else { throw TestTimeout("no cluster of \(datacenter)") }
         let process = Worker(configuration, logger: Self.quiet)
         let lookups = try KafkaAdmin(process.clientConfiguration(cluster))
+        let counted = CountingLookups(lookups)
         let store = store.handle(named: "\(datacenter)")
         let number = running.withLock { $0.count }
         let action = RuleAction { [self] request, _ in
@@ -132,8 +135,8 @@ final class WorkerWorld: Sendable {
             let answer = answers.withLock { $0 }
             return await answer(id, datacenter)
         }
-        let worker = try process.groupWorker(Self.group, configuration.rules, cluster, lookups: lookups, store: store, action: action)
-        let running = Running(worker: worker, task: Task { try await worker.run() }, lookups: lookups, store: store)
+        let worker = try process.groupWorker(Self.group, configuration.rules, cluster, lookups: counted, store: store, action: action)
+        let running = Running(worker: worker, task: Task { try await worker.run() }, lookups: lookups, counted: counted, store: store)
         self.running.withLock { $0.append(running) }
         return running
     }
@@ -186,4 +189,28 @@ final class WorkerWorld: Sendable {
     }
 
     func gaps() async throws -> Int { try await store.list(under: StoreKey("gaps", Self.group)).entries.count }
+}
+
+/// Passes everything on, and counts the lookups by time.
+final class CountingLookups: ClusterLookups {
+    private let base: any ClusterLookups
+    private let count = Mutex(0)
+    var lookUps: Int { count.withLock { $0 } }
+
+    init(_ base: any ClusterLookups) { self.base = base }
+
+    func metadata(_ selection: TopicSelection, timeout: Duration) async throws(KafkaLogError) -> ClusterMetadata {
+        try await base.metadata(selection, timeout: timeout)
+    }
+
+    func watermarks(
+        _ wanted: [TopicPartition], timeout: Duration
+    ) async throws(KafkaLogError) -> [TopicPartition: Result<Watermarks, KafkaLogError>] { try await base.watermarks(wanted, timeout: timeout) }
+
+    func lookUp(
+        times: [TopicPartition: MillisecondTimestamp], timeout: Duration
+    ) async throws(KafkaLogError) -> [TopicPartition: Result<OffsetLookup, KafkaLogError>] {
+        count.withLock { $0 += 1 }
+        return try await base.lookUp(times: times, timeout: timeout)
+    }
 }

@@ -1,0 +1,131 @@
+import ArgumentParser
+import ChangePropagation
+import Foundation
+import KafkaLog
+import TextTable
+
+/// `switchback rules`: check a file of rules, and try it on an event, without a cluster or a store.
+struct RulesCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rules",
+        abstract: "Check rules, and try them on an event.",
+        discussion: """
+            Example:
+              switchback rules check worker.yaml
+              switchback rules test worker.yaml --event event.json
+            """,
+        subcommands: [Check.self, Test.self])
+
+    struct Check: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Check a worker.yaml and say what its rules do.",
+            discussion: "Exit status 2 with one line per mistake when it is wrong.\n\nExample:\n  switchback rules check worker.yaml")
+        @Argument(help: ArgumentHelp("The worker's configuration.", valueName: "file")) var file: String
+
+        private struct Row {
+            let rule: String
+            let reads: String
+            let does: String
+            let retries: String
+            let group: String
+        }
+
+        func run() throws {
+            let configuration = try WorkerConfiguration.load(path: file)
+            let rows = configuration.rules.map { rule in
+                let cases = rule.requestCounts
+                let requests = cases.map { $0 == 0 ? "nothing" : $0 == 1 ? "1 request" : "\($0) requests" }.joined(separator: " / ")
+                return Row(
+                    rule: rule.name, reads: rule.topics.map(\.topic).joined(separator: " "),
+                    does: (cases.count > 1 ? "\(cases.count) cases: " : "") + requests,
+                    retries: rule.retry.limit == 0 ? "none, then \(rule.onFailure)" : "\(rule.retry.limit), then \(rule.onFailure)", group: rule.group)
+            }
+            let table = TextTable<Row> {
+                [
+                    Column("RULE" <- $0.rule), Column("READS" <- $0.reads), Column("DOES" <- $0.does), Column("RETRIES" <- $0.retries),
+                    Column("GROUP" <- $0.group),
+                ]
+            }
+            table.print(rows, style: Style.plain)
+            Console.line("\(file): good (\(rows.count) \(rows.count == 1 ? "rule" : "rules"))")
+        }
+    }
+
+    struct Test: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Show which rules and cases match an event, what they capture, and the exact requests they would send.",
+            discussion: """
+                Sends nothing. Exit status 1 when a rule matches and can't be finished (a field that a template needs is missing).
+
+                Example:
+                  switchback rules test worker.yaml --event event.json
+                  switchback rules test worker.yaml --event event.json --stream mediawiki.recentchange --output json
+                """)
+
+        enum Output: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+        @Argument(help: ArgumentHelp("The worker's configuration.", valueName: "file")) var file: String
+        @Option(help: ArgumentHelp("A file with one event in JSON; - is standard input.", valueName: "file")) var event: String
+        @Option(help: ArgumentHelp("Only rules that read this stream (without a datacenter before it).", valueName: "stream")) var stream: String?
+        @Option(help: "text or json.") var output = Output.text
+
+        /// The largest event that is read.
+        private static let eventLimit = 64 << 20
+
+        func run() throws {
+            let configuration = try WorkerConfiguration.load(path: file)
+            let parsed = try readEvent()
+            let rules = configuration.rules.filter { rule in stream.map { rule.streams.contains($0) } ?? true }
+            guard !rules.isEmpty else {
+                let known = Set(configuration.rules.flatMap(\.streams)).sorted().joined(separator: ", ")
+                throw Failure("--stream \(stream ?? ""): no rule of \(file) reads it; they read \(known)", code: 2)
+            }
+            let trials = rules.map { $0.trial(parsed) }
+            switch output {
+            case .text: for trial in trials { show(trial) }
+            case .json: Console.line(JSONValue.array(trials.map(json)).jsonText)
+            }
+            if trials.contains(where: { $0.error != nil }) { throw ExitCode(1) }
+        }
+
+        private func readEvent() throws -> JSONValue {
+            let data: Data
+            if event == "-" { data = try FileHandle.standardInput.read(upToCount: Self.eventLimit) ?? Data() } else {
+                guard let found = FileManager.default.contents(atPath: event) else { throw Failure("--event \(event): there is no such file", code: 2) }
+                data = found
+            }
+            do { return try parseEvent(Array(data)) } catch { throw Failure("--event \(event): \(error)", code: 2) }
+        }
+
+        private func show(_ trial: RuleTrial) {
+            guard let number = trial.matchingCase else {
+                return Console.line("\(trial.rule): \(trial.error.map { "can't be judged: \($0)" } ?? "does not match")")
+            }
+            Console.line("\(trial.rule): matches\(trial.cases > 1 ? ", case \(number) of \(trial.cases)" : "")")
+            if let captures = trial.captures { Console.line("  captures \(captures.jsonText)") }
+            if let error = trial.error { return Console.line("  can't be finished: \(error)") }
+            if trial.requests.isEmpty { Console.line("  does nothing") }
+            for request in trial.requests {
+                Console.line("  \(request.method) \(request.url)")
+                for header in request.headers { Console.line("    \(header.name): \(header.value)") }
+                if let body = request.body { Console.line("    \(String(decoding: body, as: UTF8.self))") }
+            }
+        }
+
+        private func json(_ trial: RuleTrial) -> JSONValue {
+            [
+                "rule": .string(trial.rule), "matches": .bool(trial.matchingCase != nil),
+                "case": trial.matchingCase.map { .integer(Int64($0)) } ?? .null, "captures": trial.captures ?? .null,
+                "error": trial.error.map { .string("\($0)") } ?? .null,
+                "requests": .array(
+                    trial.requests.map { request in
+                        [
+                            "method": .string(request.method), "url": .string(request.url),
+                            "headers": .object(JSONObject(fields: request.headers.map { JSONObject.Field($0.name, .string($0.value)) })),
+                            "body": request.body.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null,
+                        ]
+                    }),
+            ]
+        }
+    }
+}
