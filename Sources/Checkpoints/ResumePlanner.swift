@@ -20,6 +20,10 @@ public struct ResumePlanner: Sendable {
         public var waitsForTail = false
         /// LogAppendTime topics: how far back the lookup goes beside the slack, in milliseconds. Step 5.
         public var appendTimeBound: Int64 = 600_000
+        /// LogAppendTime topics: how much later than here the records were stamped where the checkpoint was measured, as a standby saw it, in
+        /// milliseconds. The first lookup goes back by this; only when the tail confirms no place there, a second one by the bound. nil: not
+        /// measured, the bound at once.
+        public var appendTimeLag: Int64?
         public init() {}
     }
 
@@ -302,7 +306,13 @@ public struct ResumePlanner: Sendable {
         return witness.moved(by: -(max(min(checkpoint.disorder, settings.disorderBound), settings.slack) + appendTimeStep))
     }
 
-    private var appendTimeStep: Int64 { checkpoint?.timestampType == .logAppendTime ? settings.appendTimeBound : 0 }
+    /// The lookup by the measured lag found no place that the tail confirms.
+    private var lagFailed = false
+    private var appendTimeStep: Int64 {
+        guard checkpoint?.timestampType == .logAppendTime else { return 0 }
+        guard let lag = settings.appendTimeLag, !lagFailed else { return settings.appendTimeBound }
+        return min(lag, settings.appendTimeBound)
+    }
 
     /// The answer to `.lookUp`: concrete offsets, nil where the broker answered "none".
     public mutating func lookedUp(_ found: Int64?, firstTimed: Int64?) -> Step {
@@ -456,6 +466,13 @@ public struct ResumePlanner: Sendable {
     }
 
     private mutating func giveUp() -> Verdict {
+        if checkpoint?.timestampType == .logAppendTime, settings.appendTimeLag != nil, !lagFailed, anchor == nil {
+            lagFailed = true
+            holdUntil = nil
+            times = []
+            recent = []
+            return .restart(lookUpOrScan(), gap: nil)
+        }
         let trimmed = log.start > 0
         let from = fallback
         let mustReport = trimmed || diverged || checkpoint?.timestampType == .logAppendTime

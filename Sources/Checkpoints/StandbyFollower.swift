@@ -52,6 +52,9 @@ public struct StandbyFollower: Sendable {
     public private(set) var gap: GapEvent.Reason?
     /// Why the partition could not be taken over; nil: it could.
     public private(set) var refusal: ResumeRefusal?
+    /// LogAppendTime: how much later than here the records of the newest checkpoint that was found were stamped where it was measured, in
+    /// milliseconds; 0 or more. nil: not seen yet, or another kind of time.
+    public private(set) var appendTimeLag: Int64?
     /// What has to be done next: a lookup (then `lookedUp`), or a move of the reader (then `begun`).
     public private(set) var step: ResumePlanner.Step?
     /// Offset after the last record that was read.
@@ -266,6 +269,7 @@ public struct StandbyFollower: Sendable {
     private mutating func found(at index: Int) {
         place = ring[index].offset &+ 1
         before = index + 1
+        measureLag()
         isTailHere = true
         isBound = true
         hasSlid = false
@@ -277,6 +281,14 @@ public struct StandbyFollower: Sendable {
         }
         renewTimes()
         noteAnchor()
+    }
+
+    /// The checkpoint's witness against the oldest of the same records here.
+    private mutating func measureLag() {
+        guard let target, target.timestampType == .logAppendTime, let witness = target.witness,
+            let oldest = ring.prefix(before).suffix(Checkpoint.witnesses).compactMap(\.timestamp).min()
+        else { return }
+        appendTimeLag = max(0, witness.milliseconds - oldest.milliseconds)
     }
 
     private mutating func renewTimes() {

@@ -428,6 +428,33 @@ struct ResumePlannerTests {
             done: done, partitionCount: 3, identity: "record", epoch: 1, sealed: true, worker: "w", writtenAt: MillisecondTimestamp(clamped: 1))
     }
 
+    @Test("A LogAppendTime checkpoint steps back by the measured lag first, and by the bound only when no tail confirms a place there")
+    func measuredLag() throws {
+        var checkpoint = prefix(10, tail: [a, b], witness: 2_000_000)
+        checkpoint.timestampType = .logAppendTime
+        var planner = ResumePlanner(
+            checkpoint: checkpoint,
+            log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 9))
+        planner.settings.appendTimeLag = 5_000
+        #expect(try planner.begin(committed: nil, identity: "record") == .lookUp(MillisecondTimestamp(clamped: 2_000_000 - 6_000)))
+        var confirmed = planner
+        _ = confirmed.lookedUp(6, firstTimed: 0)
+        #expect(confirmed.see(offset: 6, fingerprint: a, timestamp: nil, now: 0) == .scanned)
+        #expect(confirmed.see(offset: 7, fingerprint: b, timestamp: nil, now: 0) == .scanned)
+        #expect(confirmed.phase == .acting(from: 8, .tail))
+
+        _ = planner.lookedUp(6, firstTimed: 0)
+        _ = planner.reachedEnd(now: 0)
+        #expect(planner.reachedEnd(now: 30_000_000_000) == .restart(.lookUp(MillisecondTimestamp(clamped: 2_000_000 - 601_000)), gap: nil))
+        _ = planner.lookedUp(2, firstTimed: 0)
+        #expect(planner.reachedEnd(now: 31_000_000_000) == nil)
+        guard case .restart(.read(from: 2), let gap) = planner.reachedEnd(now: 61_000_000_000) else {
+            Issue.record("did not give up after the bound")
+            return
+        }
+        #expect(gap?.reason == .unconfirmedAppendTime)
+    }
+
     @Test("A LogAppendTime checkpoint steps back by the configured bound, and an unconfirmed start is reported")
     func logAppendTime() throws {
         var checkpoint = prefix(10, tail: [a, b], witness: 2_000_000)

@@ -138,6 +138,32 @@ struct StandbyFollowerTests {
         }
     }
 
+    @Test("LogAppendTime: it measures how much later the same records were stamped where the checkpoint was written")
+    func appendTimeLag() {
+        func checkpoint(_ offset: Int64, tail: [Fingerprint], witness: Int64?, type: TimestampType) -> Checkpoint {
+            let done = DonePrefix(
+                witness: witness.map { MillisecondTimestamp(clamped: $0) }, disorder: 0, tail: tail, beyond: [], beyondSpan: 0,
+                position: Position(offset, in: ResumeWorld.home), timestampType: type)
+            return Checkpoint(
+                done: done, partitionCount: 1, identity: "record", epoch: 1, worker: "w", writtenAt: MillisecondTimestamp(clamped: 0))
+        }
+        for (type, expected) in [(TimestampType.logAppendTime, 8_000), (.createTime, nil)] as [(TimestampType, Int64?)] {
+            var follower = StandbyFollower(identity: "record")
+            let log = ResumePlanner.Log(cluster: ResumeWorld.away, partitionCount: 1, start: 0, highWatermark: 6)
+            follower.show(checkpoint(0, tail: [], witness: nil, type: type), log: log)
+            follower.begun(now: 0)
+            for offset in 0..<6 as Range<Int64> {
+                let time = MillisecondTimestamp(clamped: 1_000 + offset)
+                follower.see(offset: offset, fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: time, now: 0)
+            }
+            #expect(follower.appendTimeLag == nil)
+            let tail = (2..<6).map { Fingerprint(bits: UInt64($0)) }
+            follower.show(checkpoint(6, tail: tail, witness: 9_000, type: type), log: log)
+            #expect(follower.isTailHere && follower.place == 6)
+            #expect(follower.appendTimeLag == expected)
+        }
+    }
+
     @Test("The ring is bounded: full, it asks for a pause until a checkpoint moves it on")
     func pauses() {
         var follower = following(20)

@@ -111,6 +111,8 @@ extension GroupWorker {
         var settings = plannerSettings
         // A sealed tail will come: the mirror only has to bring it.
         settings.waitsForTail = checkpoint?.sealed == true
+        // Mirrors don't lag evenly: twice what was seen last.
+        settings.appendTimeLag = work.appendTimeLag.map { 2 * $0 }
         var planner = ResumePlanner(checkpoint: checkpoint, log: log, settings: settings)
         let step = try planner.begin(committed: commit, identity: setup.identity.text, anchor: anchor)
         work.planner = planner

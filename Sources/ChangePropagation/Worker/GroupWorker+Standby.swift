@@ -72,6 +72,7 @@ extension GroupWorker {
     /// The partition is this worker's to act on from now on: what was found out about it is kept.
     func endFollowing(_ partition: TopicPartition) {
         if let anchor = standbys[partition]?.follower.anchor { partitions[partition]?.anchor = anchor }
+        if let lag = standbys[partition]?.follower.appendTimeLag { partitions[partition]?.appendTimeLag = lag }
         standbys[partition] = nil
     }
 

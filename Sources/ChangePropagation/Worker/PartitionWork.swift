@@ -62,6 +62,8 @@ struct PartitionWork: Sendable {
     var planner: ResumePlanner?
     /// What following this partition found. It stays true: what was finished then is finished.
     var anchor: ResumePlanner.Anchor?
+    /// What the standby measured of a LogAppendTime topic, in milliseconds; nil: nothing.
+    var appendTimeLag: Int64?
     private(set) var tracker: PrefixTracker?
     private(set) var waiting: Deque<Job> = []
     private var waitingBytes = 0
