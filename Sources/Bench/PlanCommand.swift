@@ -65,18 +65,23 @@ struct PlanCommand: AsyncParsableCommand {
         }
         try await controller.failover(key, to: DemoConfiguration.away, now: true)
         let planned = try await line(of: worker, "Planned where to go on")
-        while try await AssignmentStore(store).load(key)?.assignment.phase != .stable { try await Task.sleep(for: .milliseconds(50)) }
-        let stable = began.duration(to: .now) / .seconds(1)
+        var stable: Double?
+        while stable == nil, began.duration(to: .now) < Self.patience {
+            if try await AssignmentStore(store).load(key)?.assignment.phase == .stable { stable = began.duration(to: .now) / .seconds(1) }
+            try await Task.sleep(for: .milliseconds(50))
+        }
         await store.close()
 
         let fields = Self.fields(planned)
         guard let planning = fields["ms"].flatMap(Double.init).map({ $0 / 1000 }), fields["partitions"] == String(all.count) else {
             throw Failure(description: "not all partitions were planned at once: \(planned)")
         }
-        let parts = ["checkpoints", "log_ends", "commits", "lookups", "seek"].map { "\($0) \(fields["\($0)_ms"] ?? "?")" }
+        let parts = ["checkpoints", "log_ends", "commits", "anchors", "lookups"].map { "\($0) \(fields["\($0)_ms"] ?? "?")" }
         print("plan: \(all.count) partitions, one broker, a real etcd")
         print(String(format: "  planning                    %.3f s  (bound %.3f)  of it, in ms: ", planning, Self.bound) + parts.joined(separator: ", "))
-        print(String(format: "  stable after the take-over  %.3f s  (every first checkpoint stored, and seen to be)", stable))
+        if let stable { print(String(format: "  stable after the take-over  %.3f s  (every first checkpoint stored, and seen to be)", stable)) } else {
+            print("  not stable within \(Self.patience) of the take-over: moving so many partitions in librdkafka takes longer (Docs/Design.md section 6)")
+        }
         print("  " + writing)
         if check, planning > Self.bound * max(1, Double(all.count) / 10_000) {
             print(String(format: "planning took %.3f s", planning))

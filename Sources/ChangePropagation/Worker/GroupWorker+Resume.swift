@@ -38,8 +38,11 @@ extension GroupWorker {
         var watch = PlanningWatch(clock)
         do {
             let steps = try await firstSteps(generations, &watch)
-            try await follow(steps, generations, &watch)
+            let places = try await places(steps, generations, &watch)
             logger.info("Planned where to go on", metadata: watch.metadata(partitions: steps.count))
+            try await read(places.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
+            watch.mark("seek")
+            logger.debug("Reading from where was planned", metadata: watch.metadata(partitions: steps.count))
         } catch {
             if error is StoreErrorMark { storeFailed(error) } else {
                 logger.warning(
@@ -169,6 +172,15 @@ extension GroupWorker {
     private func follow(
         _ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int], _ watch: inout PlanningWatch
     ) async throws {
+        let places = try await places(steps, generations, &watch)
+        try await read(places.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
+        watch.mark("seek")
+    }
+
+    /// From which offset each partition is to be read: makes the lookups that planners ask for.
+    private func places(
+        _ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int], _ watch: inout PlanningWatch
+    ) async throws -> [TopicPartition: Int64] {
         var reads: [TopicPartition: Int64] = [:]
         var times: [TopicPartition: MillisecondTimestamp] = [:]
         for (partition, step) in steps {
@@ -193,8 +205,7 @@ extension GroupWorker {
             }
         }
         watch.mark("lookups")
-        try await read(reads.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
-        watch.mark("seek")
+        return reads
     }
 
     private func read(_ offsets: [TopicPartition: Int64]) async throws {
