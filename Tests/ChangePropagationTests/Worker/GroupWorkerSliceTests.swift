@@ -67,6 +67,11 @@ struct GroupWorkerSliceTests {
             try await eventually("the assignment knows its partitions", timeout: .seconds(20)) {
                 try await world.assignment()?.partitions["eqiad.s"] == Self.partitions
             }
+            // A slice that moves before the home side has found its places would be resumed for the first time in a later epoch.
+            try await eventually("every partition is acted on at home", timeout: .seconds(20)) {
+                for partition in 0..<Self.partitions where try await resumedIn(world, partition) != 1 { return false }
+                return true
+            }
             let scope = try await world.assignment()?.scope(of: slice, to: codfw, origin: eqiad)
             guard case .only(let moving)? = scope else { throw TestTimeout("half of four is no slice: \(String(describing: scope))") }
             let inside = Set(moving.sorted.map(\.partition))
