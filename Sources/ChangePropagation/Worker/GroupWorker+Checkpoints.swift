@@ -120,12 +120,14 @@ extension GroupWorker {
             (content, base, revision) = idle
         }
         guard let content, partitions[partition]?.generation == work.generation else { return nil }
+        // An earlier checkpoint of another cluster that is written on: what was finished here says nothing of what that one holds.
+        let speaksOfHere = content.position.cluster == work.planner?.log.cluster
         let checkpoint = Checkpoint(
             done: content, topicID: base?.topicID,
             // What was written by another configuration is sealed as it is: its guards must still hold at the target.
             partitionCount: base?.partitionCount ?? max(1, topicPartitionCounts[partition.topic] ?? partition.partition + 1),
             identity: base?.identity ?? setup.identity.text, epoch: assignment.epoch, sealed: seals, worker: setup.workerName,
-            caughtUpAt: base?.caughtUpAt ?? work.caughtUpAt, writtenAt: clock.wall())
+            caughtUpAt: base?.caughtUpAt ?? (speaksOfHere ? work.caughtUpAt : nil), writtenAt: clock.wall())
         return Draft(
             partition: partition, generation: work.generation, done: content, seals: seals,
             write: CheckpointWrite(partition: partition, checkpoint: checkpoint, expectedRevision: revision))
