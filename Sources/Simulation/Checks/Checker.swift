@@ -259,7 +259,9 @@ final class Checker: @unchecked Sendable {
         if checkpoint.sealed { sealedIn[partition] = checkpoint.epoch }
         // What is passed on as it stands was said by another host's clock.
         if checkpoint.caughtUpAt != old?.caughtUpAt { checkHonest(partition, checkpoint) }
-        cover(partition, checkpoint)
+        // One that is passed on as it stands names nothing anew: after a start that nothing confirmed, its writer may be further back.
+        let writer = clusters.first { checkpoint.worker.hasPrefix($0.key.name + "-") }
+        if writer?.value.id == checkpoint.position.cluster { cover(partition, checkpoint) }
     }
 
     private func checkOrder(_ partition: TopicPartition, _ old: Checkpoint, _ new: Checkpoint) {
