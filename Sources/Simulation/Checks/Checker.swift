@@ -155,7 +155,7 @@ final class Checker: @unchecked Sendable {
         }
         guard let own else { return fail("\(host.name) begins an action on \(partition) though \(datacenter) has not owned it for longer than a lease") }
         if let last = lastStart[partition], last.epoch > own.epoch, last.datacenter != datacenter {
-            let forced = reigns.contains { $0.epoch > own.epoch && $0.epoch <= last.epoch && $0.isForcedNow }
+            let forced = reigns.contains { $0.epoch >= own.epoch && $0.epoch <= last.epoch && $0.isForcedNow }
             if !forced { fail("\(host.name) begins an action on \(partition) in epoch \(own.epoch) after \(last.datacenter) did in epoch \(last.epoch)") }
         }
         if own.epoch > lastStart[partition]?.epoch ?? 0 { lastStart[partition] = (own.epoch, datacenter) }
