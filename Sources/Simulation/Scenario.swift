@@ -1,3 +1,4 @@
+import ChangePropagation
 import KafkaLog
 
 /// What one seed stands for: the world, its load, and everything that goes wrong in it.
@@ -69,7 +70,7 @@ struct Scenario: Sendable {
 
     /// The usual mix. With a mutant, each run also tells the story in which that mistake shows.
     init(seed: UInt64, favouring mutant: Mutant? = nil) {
-        var random = SeededGenerator.named("scenario", seed: seed)
+        var random = SeededRandom.named("scenario", seed: seed)
         self.init(seed: seed, random: &random)
         var events: [Timed] = []
         // One run in eight is clean: planned handovers alone, which must be exact.
@@ -125,7 +126,7 @@ struct Scenario: Sendable {
     }
 
     /// Faults that come together: what a mistake needs in order to show.
-    private func story(of mutant: Mutant, _ random: inout SeededGenerator) -> [Timed] {
+    private func story(of mutant: Mutant, _ random: inout SeededRandom) -> [Timed] {
         let begin: Moment = .milliseconds(random.int(2000...4000))
         let home = datacenters.firstIndex(of: origin) ?? 0
         let away = (home + 1) % datacenters.count
@@ -155,7 +156,7 @@ struct Scenario: Sendable {
         }
     }
 
-    private init(seed: UInt64, random: inout SeededGenerator) {
+    private init(seed: UInt64, random: inout SeededRandom) {
         self.seed = seed
         let names = ["codfw", "eqiad", "esams"].compactMap { Datacenter($0) }
         datacenters = random.chance(0.8) ? Array(names.prefix(2)) : names
@@ -185,13 +186,13 @@ struct Scenario: Sendable {
         faults = []
     }
 
-    private func handover(_ random: inout SeededGenerator) -> Fault {
+    private func handover(_ random: inout SeededRandom) -> Fault {
         let target = random.int(0...datacenters.count - 1)
         let dies: Moment? = random.chance(0.25) ? .milliseconds(random.int(1...1500)) : nil
         return random.chance(0.6) ? .switchover(to: target, controllerDiesAfter: dies) : .failover(to: target, now: random.chance(0.2))
     }
 
-    private func fault(_ random: inout SeededGenerator) -> Fault {
+    private func fault(_ random: inout SeededRandom) -> Fault {
         let workers = datacenters.count * workersPerDatacenter
         let worker = random.int(0...workers - 1)
         let datacenter = random.int(0...datacenters.count - 1)

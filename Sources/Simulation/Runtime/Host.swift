@@ -1,3 +1,4 @@
+import ChangePropagation
 import Checkpoints
 import KafkaLog
 
@@ -25,7 +26,7 @@ final class Host: @unchecked Sendable {
     /// 2023-11-14T22:13:20Z: what the time of day is when a simulation begins.
     static let epochMilliseconds: Int64 = 1_700_000_000_000
 
-    init(name: String, time: SimulatedTime, random: inout SeededGenerator) {
+    init(name: String, time: SimulatedTime, random: inout SeededRandom) {
         self.name = name
         self.time = time
         wallSkew = Int64(random.int(-400...400))

@@ -1,3 +1,4 @@
+import ChangePropagation
 import Glibc
 
 /// Runs every Swift task of this process on one thread, in an order that a seed decides.
@@ -11,7 +12,7 @@ public enum JobQueue {
 
     // Unsafe: the hook is installed on the main thread before any task exists, and from then on every task runs on that thread.
     nonisolated(unsafe) private static var ready: [UnownedJob] = []
-    nonisolated(unsafe) private static var random = SeededGenerator(seed: 0)
+    nonisolated(unsafe) private static var random = SeededRandom(seed: 0)
     nonisolated(unsafe) private static var isInstalled = false
 
     /// Takes over the global pool of this process, for good. False: this Swift runtime has no such hook.
@@ -24,7 +25,7 @@ public enum JobQueue {
     }
 
     /// Chooses the order from now on.
-    static func reseed(_ seed: UInt64) { random = SeededGenerator(seed: seed) }
+    static func reseed(_ seed: UInt64) { random = SeededRandom(seed: seed) }
 
     /// Most jobs that may run without time going on: past it, the simulated program runs in a circle.
     static let jobsPerMoment = 2_000_000
@@ -45,28 +46,16 @@ public enum JobQueue {
     }
 }
 
-/// SplitMix64: small, fast, and the same everywhere.
-public struct SeededGenerator: RandomNumberGenerator, Sendable {
-    private var state: UInt64
-    public init(seed: UInt64) { state = seed }
-
-    public mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SeededRandom {
     mutating func chance(_ probability: Double) -> Bool { Double.random(in: 0..<1, using: &self) < probability }
     mutating func pick<T>(_ values: [T]) -> T { values[Int(next() % UInt64(values.count))] }
     mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
 
     /// A generator of its own for one part of the world, so that a change in one part does not move all others.
-    static func named(_ name: String, seed: UInt64) -> SeededGenerator {
+    static func named(_ name: String, seed: UInt64) -> SeededRandom {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        var generator = SeededGenerator(seed: seed ^ hash)
-        return SeededGenerator(seed: generator.next())
+        var generator = SeededRandom(seed: seed ^ hash)
+        return SeededRandom(seed: generator.next())
     }
 }

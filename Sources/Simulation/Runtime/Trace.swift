@@ -22,11 +22,7 @@ final class Trace: @unchecked Sendable {
         let stamp = String(time.now / 1_000_000)
         let text = words()
         lines.append(String(repeating: " ", count: max(0, 7 - stamp.count)) + stamp + " ms  " + text)
-        for byte in text.utf8 { wordsHash = (wordsHash ^ UInt64(byte)) &* 0x100_0000_01B3 }
     }
-
-    /// Over the words too, where they are kept.
-    private(set) var wordsHash: UInt64 = 0xCBF2_9CE4_8422_2325
 
     private func mix(_ value: UInt64) { hash = (hash ^ value) &* 0x100_0000_01B3; hash ^= hash >> 29 }
 }

@@ -1,3 +1,4 @@
+import ChangePropagation
 import KafkaLog
 
 /// What happened in the world that is watched: it is the same event in whatever cluster and at whatever offset it stands.
@@ -74,14 +75,14 @@ final class Cluster: @unchecked Sendable {
     let appendTimeTopics: Set<String>
     var isDown = false
     private let time: SimulatedTime
-    private var random: SeededGenerator
+    private var random: SeededRandom
     /// How far this cluster's time of day is off, in milliseconds.
     private let wallSkew: Int64
     /// Called with every partition that got something.
     var appended: [(TopicPartition) -> Void] = []
 
     init(
-        _ datacenter: Datacenter, partitions: [TopicPartition], appendTimeTopics: Set<String>, isWhole: Bool, time: SimulatedTime, random: SeededGenerator
+        _ datacenter: Datacenter, partitions: [TopicPartition], appendTimeTopics: Set<String>, isWhole: Bool, time: SimulatedTime, random: SeededRandom
     ) {
         self.datacenter = datacenter
         id = ClusterID("cluster-\(datacenter.name)")
@@ -120,7 +121,7 @@ final class MirrorLink: @unchecked Sendable {
     var stoppedUntil: Moment = 0
     private let time: SimulatedTime
     private let trace: Trace
-    private var random: SeededGenerator
+    private var random: SeededRandom
     /// Milliseconds that a record takes.
     private let lag: Int
     /// Told of records that retention took before they were copied: nobody in the target's datacenter can ever see them.
@@ -130,7 +131,7 @@ final class MirrorLink: @unchecked Sendable {
     /// Index of the next record of each partition.
     private var next: [TopicPartition: Int] = [:]
 
-    init(from origin: Cluster, to target: Cluster, lag: Int, time: SimulatedTime, trace: Trace, random: SeededGenerator) {
+    init(from origin: Cluster, to target: Cluster, lag: Int, time: SimulatedTime, trace: Trace, random: SeededRandom) {
         self.origin = origin
         self.target = target
         self.lag = lag

@@ -1,3 +1,4 @@
+import ChangePropagation
 import KafkaLog
 
 /// One consumer group in one cluster: who is a member, which partitions are whose, and what was committed. Cooperative: partitions
@@ -28,7 +29,7 @@ final class Group: @unchecked Sendable {
     private let time: SimulatedTime
     private let links: Links
     private let trace: Trace
-    private var random: SeededGenerator
+    private var random: SeededRandom
     private let sessionTimeout: Moment
     private var members: [Member] = []
     private var nextNumber = 0
@@ -37,7 +38,7 @@ final class Group: @unchecked Sendable {
     /// Commits of members that are out of the group count too (a mutant).
     var believesAnyone = false
 
-    init(_ cluster: Cluster, sessionTimeout: Moment, time: SimulatedTime, links: Links, trace: Trace, random: SeededGenerator) {
+    init(_ cluster: Cluster, sessionTimeout: Moment, time: SimulatedTime, links: Links, trace: Trace, random: SeededRandom) {
         self.cluster = cluster
         self.sessionTimeout = sessionTimeout
         self.time = time

@@ -5,7 +5,7 @@ import Logging
 /// Makes events as real producers do: times unsorted, now and then far off or missing, some alike.
 struct Load {
     private let scenario: Scenario
-    private var random: SeededGenerator
+    private var random: SeededRandom
     private var count = 0
     private var last: Event?
     private var lastPartition: TopicPartition?
@@ -46,11 +46,11 @@ final class Sink: @unchecked Sendable {
     private let datacenter: Datacenter
     private let checker: Checker
     private let trace: Trace
-    private var random: SeededGenerator
+    private var random: SeededRandom
     /// Answers before anything took effect (a mutant).
     var acknowledgesFirst = false
 
-    init(scenario: Scenario, host: Host, datacenter: Datacenter, checker: Checker, trace: Trace, random: SeededGenerator) {
+    init(scenario: Scenario, host: Host, datacenter: Datacenter, checker: Checker, trace: Trace, random: SeededRandom) {
         self.scenario = scenario
         self.host = host
         self.datacenter = datacenter

@@ -1,3 +1,4 @@
+import ChangePropagation
 import KafkaLog
 
 /// A member of a simulated group: what `KafkaConsumer` is over librdkafka.
@@ -15,7 +16,7 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
     private let group: Group
     private let links: Links
     private let withIDs: Bool
-    private var random: SeededGenerator
+    private var random: SeededRandom
     private var member: Group.Member?
     private var isSubscribed = false
     private var events: [ConsumerEvent] = []
@@ -29,7 +30,7 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
     /// Whether the group has told it anything yet.
     private(set) var wasAssigned = false
 
-    init(host: Host, cluster: Cluster, group: Group, links: Links, withIDs: Bool, random: SeededGenerator) {
+    init(host: Host, cluster: Cluster, group: Group, links: Links, withIDs: Bool, random: SeededRandom) {
         self.host = host
         self.cluster = cluster
         self.group = group
@@ -276,11 +277,11 @@ final class SimulatedLookups: ClusterLookups, @unchecked Sendable {
     private let host: Host
     private let cluster: Cluster
     private let group: Group
-    private var random: SeededGenerator
+    private var random: SeededRandom
     /// Where each partition's last lookup answered "none".
     private(set) var noneAt: [TopicPartition: Int64] = [:]
 
-    init(host: Host, cluster: Cluster, group: Group, random: SeededGenerator) {
+    init(host: Host, cluster: Cluster, group: Group, random: SeededRandom) {
         self.host = host
         self.cluster = cluster
         self.group = group

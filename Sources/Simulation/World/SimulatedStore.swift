@@ -1,3 +1,4 @@
+import ChangePropagation
 import Checkpoints
 import KafkaLog
 
@@ -50,7 +51,7 @@ final class SimulatedStore: SharedStore, @unchecked Sendable {
     private let host: Host
     private let server: StoreServer
     private let links: Links
-    private var random: SeededGenerator
+    private var random: SeededRandom
     /// Answers come from how the store stood this long ago (a mutant). 0: as they should.
     var staleness: Moment = 0
     /// A commit whose answer is lost is followed by putting back what stood there (a mutant).
@@ -60,7 +61,7 @@ final class SimulatedStore: SharedStore, @unchecked Sendable {
     /// Hints that a watch loses, of a hundred.
     private static let lostHints = 0.15
 
-    init(host: Host, server: StoreServer, links: Links, random: SeededGenerator, transactionSize: Int) {
+    init(host: Host, server: StoreServer, links: Links, random: SeededRandom, transactionSize: Int) {
         self.host = host
         self.server = server
         self.links = links

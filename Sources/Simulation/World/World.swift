@@ -27,7 +27,7 @@ final class World: @unchecked Sendable {
     private var hostNumber = 0
     private(set) var counts = SimulationCounts()
     private let configurations: [Datacenter: WorkerConfiguration]
-    private var random: SeededGenerator
+    private var random: SeededRandom
     private var operators: [Task<Void, Never>] = []
 
     /// One worker of a datacenter through its lives.
@@ -322,7 +322,7 @@ final class World: @unchecked Sendable {
 
     /// In half of the worlds operators move slices as well.
     private func slice() -> Slice {
-        var random = SeededGenerator.named("slices", seed: scenario.seed)
+        var random = SeededRandom.named("slices", seed: scenario.seed)
         guard random.chance(0.5) else { return .all }
         random = .named("slice \(hostNumber)", seed: scenario.seed)
         return random.chance(0.3) ? .all : Slice(share: Slice.Share(percent: random.pick([10, 30, 50, 60, 100])))
