@@ -51,6 +51,24 @@ public struct Rule: Sendable {
         /// The event is not for this case when any of them matches.
         let matchNot: [Matcher]
         let requests: [RequestTemplate]
+        /// Whether a template names a capture: only then is an event searched for them.
+        let usesCaptures: Bool
+
+        init(match: Matcher?, matchNot: [Matcher], requests: [RequestTemplate]) {
+            self.match = match
+            self.matchNot = matchNot
+            self.requests = requests
+            usesCaptures = requests.contains { $0.paths.contains { $0.root == .match } }
+        }
+
+        /// The requests for an event that matches.
+        func fill(_ event: JSONValue) throws(EventError) -> [ActionRequest] {
+            let context = EventContext(event, match: usesCaptures ? try match?.captures(event) : nil)
+            var filled: [ActionRequest] = []
+            filled.reserveCapacity(requests.count)
+            for request in requests { filled.append(try request.fill(from: context)) }
+            return filled
+        }
 
         func matches(_ event: JSONValue) throws(EventError) -> Bool {
             if let match, try !match.matches(event) { return false }
@@ -71,22 +89,19 @@ public struct Rule: Sendable {
     }
 
     /// Whether `evaluate` would act. Throws `tooCostly` when a regular expression would need too many steps on this event.
-    public func matches(_ event: JSONValue) throws(EventError) -> Bool {
-        for candidate in cases where try candidate.matches(event) { return true }
-        return false
+    public func matches(_ event: JSONValue) throws(EventError) -> Bool { try firstMatch(event) != nil }
+
+    /// Index of the first case that matches.
+    func firstMatch(_ event: JSONValue) throws(EventError) -> Int? {
+        for (index, candidate) in cases.enumerated() where try candidate.matches(event) { return index }
+        return nil
     }
 
     /// Decides about one event. Pure: the same event gives the same decision.
     ///
     /// - Throws: `EventError` when the event matches and a template can't be filled from it, or a regular expression costs too much.
     public func evaluate(_ event: JSONValue) throws(EventError) -> Decision {
-        for candidate in cases where try candidate.matches(event) {
-            let context = EventContext(event, match: try candidate.match?.captures(event))
-            var filled: [ActionRequest] = []
-            filled.reserveCapacity(candidate.requests.count)
-            for request in candidate.requests { filled.append(try request.fill(from: context)) }
-            return .act(filled)
-        }
-        return .noMatch
+        guard let index = try firstMatch(event) else { return .noMatch }
+        return .act(try cases[index].fill(event))
     }
 }

@@ -21,12 +21,11 @@ extension Rule {
         var requests: [ActionRequest] = []
         var failure: EventError?
         do throws(EventError) {
-            for (index, candidate) in cases.enumerated() where try candidate.matches(event) {
+            if let index = try firstMatch(event) {
                 matching = index + 1
-                captures = try candidate.match?.captures(event)
-                break
+                captures = try cases[index].match?.captures(event)
+                requests = try cases[index].fill(event)
             }
-            if case .act(let wanted) = try evaluate(event) { requests = wanted }
         } catch { failure = error }
         return RuleTrial(rule: name, matchingCase: matching, cases: cases.count, captures: captures, requests: requests, error: failure)
     }
