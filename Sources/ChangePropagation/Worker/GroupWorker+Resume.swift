@@ -40,7 +40,7 @@ extension GroupWorker {
             let steps = try await firstSteps(generations, &watch)
             let places = try await places(steps, generations, &watch)
             logger.info("Planned where to go on", metadata: watch.metadata(partitions: steps.count))
-            try await read(places.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
+            try await read(places, generations)
             watch.mark("seek")
             logger.debug("Reading from where was planned", metadata: watch.metadata(partitions: steps.count))
         } catch {
@@ -172,9 +172,7 @@ extension GroupWorker {
     private func follow(
         _ steps: [TopicPartition: ResumePlanner.Step], _ generations: [TopicPartition: Int], _ watch: inout PlanningWatch
     ) async throws {
-        let places = try await places(steps, generations, &watch)
-        try await read(places.filter { isCurrent($0.key, generations[$0.key] ?? -1) })
-        watch.mark("seek")
+        try await read(try await places(steps, generations, &watch), generations)
     }
 
     /// From which offset each partition is to be read: makes the lookups that planners ask for.
@@ -208,7 +206,8 @@ extension GroupWorker {
         return reads
     }
 
-    private func read(_ offsets: [TopicPartition: Int64]) async throws {
+    private func read(_ places: [TopicPartition: Int64], _ generations: [TopicPartition: Int]) async throws {
+        let offsets = places.filter { isCurrent($0.key, generations[$0.key] ?? -1) }
         guard !offsets.isEmpty else { return }
         let cluster = try await consumer.clusterID(timeout: Self.lookupTimeout)
         // In parts: with thousands of partitions librdkafka may need longer than a seek may take, and what has been sought is not sought again.
