@@ -31,6 +31,12 @@ public struct Fingerprint: Hashable, Sendable, CustomStringConvertible {
         return Fingerprint(bits: hash)
     }
 
+    /// Over a record as it was read. LogAppendTime is another one in the mirror, so it is no part of what a record is.
+    public static func ofRecord(_ record: borrowing RecordView) -> Fingerprint {
+        let timestamp = record.timestampType == .createTime ? record.timestamp : nil
+        return record.withKey { key in record.withValue { ofRecord(key: key, value: $0, timestamp: timestamp) } }
+    }
+
     /// Over a configured identity of the record (a header's value, or a JSON field such as `meta.id`): XXH3-64 of its
     /// bytes seeded with "SBI1".
     public static func ofIdentity(_ identity: UnsafeRawBufferPointer) -> Fingerprint {

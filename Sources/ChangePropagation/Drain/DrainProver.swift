@@ -218,14 +218,11 @@ private struct LogReader: Sendable {
             batch.forEach { record in
                 let partition = record.topicPartition
                 guard open.contains(partition) else { return }
-                let type = record.timestampType
-                let fingerprint = record.withKey { key in
-                    record.withValue { Fingerprint.ofRecord(key: key, value: $0, timestamp: type == .createTime ? record.timestamp : nil) }
-                }
                 let wantsMore = take(
                     partition,
                     LastRecord(
-                        offset: record.offset, fingerprint: fingerprint, timestamp: record.timestamp, isCreateTime: type == .createTime))
+                        offset: record.offset, fingerprint: Fingerprint.ofRecord(record), timestamp: record.timestamp,
+                        isCreateTime: record.timestampType == .createTime))
                 if !wantsMore || record.offset + 1 >= ends[partition] ?? 0 { open.remove(partition) }
             }
         }

@@ -33,7 +33,7 @@ extension GroupWorker {
                 do throws(EventError) { return .success(try parseEvent(bytes)) } catch { return .failure(error) }
             }
             let type = record.timestampType
-            let (fingerprint, hasIdentity) = fingerprint(of: record, type: type, event: try? parsed.get())
+            let (fingerprint, hasIdentity) = fingerprint(of: record, event: try? parsed.get())
             let seen = partitions[partition]?.see(
                 offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: type,
                 now: now, limits: limits)
@@ -52,19 +52,14 @@ extension GroupWorker {
     }
 
     func fingerprint(
-        of record: borrowing RecordView, type: TimestampType, event: JSONValue?
+        of record: borrowing RecordView, event: JSONValue?
     ) -> (Fingerprint, hasIdentity: Bool) {
         if setup.identity != .record {
             let headers = setup.identity.needsHeaders ? (try? record.headers()) ?? [] : []
             let bytes = setup.identity.bytes(event: event) { name in headers.last { $0.name == name }?.value }
             if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
         }
-        // LogAppendTime is another one in the mirror, so it is no part of what a record is.
-        let timestamp = type == .createTime ? record.timestamp : nil
-        let fingerprint = record.withKey { key in
-            record.withValue { value in Fingerprint.ofRecord(key: key, value: value, timestamp: timestamp) }
-        }
-        return (fingerprint, false)
+        return (Fingerprint.ofRecord(record), false)
     }
 
     /// Asks the rules about one event, and queues what they want done.

@@ -84,7 +84,7 @@ extension GroupWorker {
             batch.withRecord(at: index) { record in
                 var event: JSONValue?
                 if case .json = setup.identity { event = record.withValue { bytes in bytes.flatMap { try? parseEvent($0) } } }
-                let (fingerprint, _) = fingerprint(of: record, type: record.timestampType, event: event)
+                let (fingerprint, _) = fingerprint(of: record, event: event)
                 standbys[run.partition]?.follower.see(
                     offset: record.offset, fingerprint: fingerprint, timestamp: record.timestamp, now: now)
             }
