@@ -67,7 +67,7 @@ extension GroupWorker {
             crashAfterWrite(drafts.filter { results[$0.partition]?.isSaved == true }.map(\.write), of: stored.assignment)
             for draft in drafts { if let result = results[draft.partition] { settle(draft, result) } }
             noteWrites(results, origin: origin)
-            if drafts.contains(where: { $0.seals && results[$0.partition]?.isSaved == true }) { sealed(origin) }
+            if drafts.contains(where: { $0.seals && partitions[$0.partition]?.stage == .sealed }) { sealed(origin) }
         }
     }
 
@@ -105,7 +105,7 @@ extension GroupWorker {
     }
 
     private func draft(_ partition: TopicPartition, _ assignment: Assignment) async -> Draft? {
-        guard let work = partitions[partition] else { return nil }
+        guard let work = partitions[partition], work.sealedEpoch < assignment.epoch else { return nil }
         // An action of dropped work may still be at a request: nobody may be told that all has ended.
         let seals = work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable
         var content: DonePrefix?
@@ -162,7 +162,9 @@ extension GroupWorker {
             if draft.write.checkpoint.epoch == assignments[work.origin]?.assignment.epoch { work.mustWrite = false }
             work.storedAhead = nil
             work.epoch = max(work.epoch, draft.write.checkpoint.epoch)
-            if draft.seals, work.stage == .draining {
+            guard draft.seals else { break }
+            work.sealedEpoch = draft.write.checkpoint.epoch
+            if work.stage == .draining {
                 work.stage = .sealed
                 logger.info("Sealed", metadata: ["partition": "\(partition)", "position": "\(draft.done.position)"])
             }
@@ -173,6 +175,11 @@ extension GroupWorker {
             work.storedRevision = current?.revision ?? 0
             guard let found = try? current?.checkpoint.get() else { break }
             if found.epoch > draft.write.checkpoint.epoch { assignmentHint?.yield() }
+            if found.sealed, found.epoch == draft.write.checkpoint.epoch {
+                // Mostly a seal of our own whose answer never came. The next owner may act from it already: it is final.
+                work.sealedEpoch = found.epoch
+                if work.stage == .draining { work.stage = .sealed }
+            }
             let isAhead = (draft.done.position.distance(to: found.position) ?? 0) > 0
             work.storedAhead = found.epoch == draft.write.checkpoint.epoch && isAhead ? found.position : nil
         case .failed(let error):

@@ -74,6 +74,8 @@ struct PartitionWork: Sendable {
     var storedRevision: Int64 = 0
     /// A stored checkpoint of this epoch that is further on than this worker: nothing is written until it is passed.
     var storedAhead: Position?
+    /// The last epoch in which this partition is known to be sealed: in it nothing more is written. 0: none.
+    var sealedEpoch: Int64 = 0
     var lastWritten: DonePrefix?
     /// Write at the next occasion though nothing moved: a new epoch, or the first time here.
     var mustWrite = false

@@ -172,6 +172,42 @@ struct GroupWorkerTests {
         }
     }
 
+    @Test("A partition that is found sealed in this epoch is final: its former holder writes nothing over it")
+    func sealedIsFinal() async throws {
+        try await WorkerWorld.run { world in
+            let home = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<20))
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            try await eventually("all is written") { try await world.checkpoint(0)?.position.offset == 10 }
+            let held = Mutex<Set<String>>(["e20", "e22"])
+            world.answer { id, _ in
+                while held.withLock({ $0.contains(id) }) { try? await Task.sleep(for: .milliseconds(5)) }
+                return .done(status: 200)
+            }
+            try world.produce(20..<23)
+            try await world.waitForCalls(["e20", "e22"])
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            try await eventually("the other partition is sealed") { try await world.checkpoint(1)?.sealed == true }
+            // As if its own seal had been stored and the answer lost.
+            let partition = TopicPartition(topic: WorkerWorld.topic, partition: 0)
+            let stored = try #require(try await AssignmentStore(world.store).load(world.key))
+            let before = try #require(try await CheckpointStore(world.store).load(group: WorkerWorld.group, partition: partition))
+            var sealed = try before.checkpoint.get()
+            sealed.sealed = true
+            let write = CheckpointWrite(partition: partition, checkpoint: sealed, expectedRevision: before.revision)
+            let results = await CheckpointStore(world.store).save(
+                group: WorkerWorld.group, [write], fence: stored.fence(world.key))
+            #expect(results[partition]?.isSaved == true)
+            _ = held.withLock { $0.remove("e22") }
+            try await Task.sleep(for: .milliseconds(200))
+            #expect(try await world.checkpoint(0) == sealed)
+            held.withLock { $0 = [] }
+            try await eventually("the drain is over") { try await world.assignment()?.owner == codfw }
+            try await home.stop()
+            #expect(try await world.checkpoint(0) == sealed)
+        }
+    }
+
     @Test("An action that fails for good while draining, then a cancel: its event is met again, not left behind")
     func cancelAfterAFailure() async throws {
         try await WorkerWorld.run(partitions: 2) { world in
