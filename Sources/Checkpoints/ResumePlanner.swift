@@ -280,10 +280,10 @@ public struct ResumePlanner: Sendable {
         return .lookUp(time)
     }
 
-    /// Nothing was finished without a break, so everything that is there is due, but for what `beyond` names. In a trimmed log that may be
-    /// gone, and another record of the same contents would be skipped in its place: not silent.
+    /// Nothing was finished without a break, so everything that is there is due, but for what `beyond` names. A trimmed log may have lost
+    /// records that were due, and what `beyond` names, in whose place a later record of the same contents would be skipped: not silent.
     private mutating func startOfEmptyPrefix(_ checkpoint: Checkpoint) -> Step {
-        if log.start > 0, !checkpoint.beyond.isEmpty {
+        if log.start > 0 {
             knownGap = GapEvent(
                 reason: .retention, from: checkpoint.position, to: Position(log.start, in: log.cluster), records: nil,
                 since: checkpoint.witness, until: nil)

@@ -153,9 +153,9 @@ struct ResumePlannerTests {
         #expect(planner.see(offset: 4, fingerprint: b, timestamp: time, now: 0) == .alreadyDone)
     }
 
-    @Test("An empty prefix with records finished past it, in a trimmed log of another cluster: what `beyond` names may be gone, so it is reported")
+    @Test("An empty prefix in a trimmed log of another cluster: records that were due may be gone, so it is reported")
     func emptyPrefixInATrimmedLog() throws {
-        for (start, beyond, reported) in [(5, [a], true), (0, [a], false), (5, [], false)] as [(Int64, [Fingerprint], Bool)] {
+        for (start, beyond, reported) in [(5, [a], true), (0, [a], false), (5, [], true), (0, [], false)] as [(Int64, [Fingerprint], Bool)] {
             var checkpoint = prefix(0, tail: [])
             checkpoint.beyond = beyond
             var planner = ResumePlanner(

@@ -174,10 +174,10 @@ struct ResumeWorld {
             checkpoint: Position(Int64.random(in: 0...Int64(origin.count), using: &random), in: Self.home), epoch: 1)
     }
 
-    /// Records that had to be acted on and were not; records acted on that had been done.
+    /// Records that had to be acted on and were not, those that retention took among them; records acted on that had been done.
     func judge(_ acted: [LogRecord]) -> (lost: Int, repeated: Int) {
         var due: [Fingerprint: Int] = [:]
-        for index in Set(mirror[logStart...].map(\.index)) where !finished.contains(index) {
+        for index in Set(mirror.map(\.index)) where !finished.contains(index) {
             due[origin[index].fingerprint, default: 0] += 1
         }
         var got: [Fingerprint: Int] = [:]
