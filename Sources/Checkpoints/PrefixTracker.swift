@@ -74,6 +74,9 @@ public struct PrefixTracker: Sendable {
         entries.first.map { ($0.offset, $0.timestamp) }
     }
 
+    /// Of the records past the prefix that were acted on, in log order.
+    public var fingerprintsBeyond: [Fingerprint] { actedBeyond == 0 ? [] : entries.compactMap { $0.outcome == .acted ? $0.fingerprint : nil } }
+
     /// Takes note of the next record in log order, acted on or not. Offsets may leave holes, which are done ground.
     /// nil: `offset` is not above the ones before (a repeated or overlapping batch, FAULTS F19): drop the record.
     public mutating func began(
@@ -120,14 +123,8 @@ public struct PrefixTracker: Sendable {
 
     /// What is done now. `pending` are fingerprints of an earlier checkpoint that have not gone by yet: they stay known.
     public func done(pending: [Fingerprint] = [], pendingSpan: Int64 = 0) -> DonePrefix {
-        var beyond: [Fingerprint] = []
-        var span: Int64 = 0
-        if actedBeyond > 0 {
-            for (index, entry) in entries.enumerated() where entry.outcome == .acted {
-                beyond.append(entry.fingerprint)
-                span = Int64(index) + 1
-            }
-        }
+        let beyond = fingerprintsBeyond
+        let span = beyond.isEmpty ? 0 : Int64((entries.lastIndex { $0.outcome == .acted } ?? 0) + 1)
         return DonePrefix(
             witness: times.min(), disorder: disorder.milliseconds, tail: Array(tail),
             beyond: beyond + pending, beyondSpan: max(span, pendingSpan), position: position, timestampType: timestampType)

@@ -168,6 +168,7 @@ public struct ResumePlanner: Sendable {
         self.log = log
         self.settings = settings
         pendingBeyond = checkpoint?.beyond ?? []
+        pendingSpan = checkpoint?.beyondSpan ?? 0
     }
 
     // MARK: Beginning
@@ -519,7 +520,16 @@ public struct ResumePlanner: Sendable {
         return done
     }
 
-    private var pendingSpan: Int64 { checkpoint?.beyondSpan ?? 0 }
+    /// Records that another holder of this partition finished past its prefix, and that have not been read here: they are skipped when they go
+    /// by. `span`: how many records they are spread over, from here on.
+    public mutating func skip(_ fingerprints: [Fingerprint], span: Int64) {
+        pendingBeyond += fingerprints
+        pendingSpan = max(pendingSpan, span)
+        seenWhileActing = 0
+    }
+
+    /// How many records past the place `pending` is spread over.
+    public private(set) var pendingSpan: Int64
 
     /// Fingerprints that are still to be skipped when they go by: part of the next checkpoint's `beyond`, so that a crash
     /// now does not forget them.

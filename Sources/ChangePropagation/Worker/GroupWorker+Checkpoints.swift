@@ -182,6 +182,7 @@ extension GroupWorker {
             }
             let isAhead = (draft.done.position.distance(to: found.position) ?? 0) > 0
             work.storedAhead = found.epoch == draft.write.checkpoint.epoch && isAhead ? found.position : nil
+            if found.identity == setup.identity.text { work.adopt(found) }
         case .failed(let error):
             storeFailed(error)
         }

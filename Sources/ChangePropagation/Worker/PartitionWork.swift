@@ -74,6 +74,8 @@ struct PartitionWork: Sendable {
     var storedRevision: Int64 = 0
     /// A stored checkpoint of this epoch that is further on than this worker: nothing is written until it is passed.
     var storedAhead: Position?
+    /// Records before this offset were finished by another member that held the partition; 0: none.
+    private var doneBelow: Int64 = 0
     /// The last epoch in which this partition is known to be sealed: in it nothing more is written. 0: none.
     var sealedEpoch: Int64 = 0
     var lastWritten: DonePrefix?
@@ -118,6 +120,7 @@ struct PartitionWork: Sendable {
         mustWrite = false
         lastWritten = nil
         storedAhead = nil
+        doneBelow = 0
         isAnnounced = false
         retryAt = nil
         // What was read and not finished will be read again, and must not pass for a repeat then.
@@ -204,7 +207,7 @@ struct PartitionWork: Sendable {
             }
             // A mirror that crashed writes a run again: known ids are dropped (Docs/Design.md section 3, step 7).
             let isRepeat = hasIdentity && !recent.insert(fingerprint)
-            if verdict == .alreadyDone {
+            if verdict == .alreadyDone || offset < doneBelow {
                 // It must stay known while an older record holds the prefix back.
                 tracker?.finished(ticket, .acted)
                 return .nothing
@@ -348,7 +351,39 @@ struct PartitionWork: Sendable {
 
     /// What is done now, with what an earlier checkpoint named and has not gone by. nil: acting has not begun.
     func done() -> DonePrefix? {
-        tracker?.done(pending: planner?.pending ?? [], pendingSpan: planner?.checkpoint?.beyondSpan ?? 0)
+        tracker?.done(pending: planner?.pending ?? [], pendingSpan: planner?.pendingSpan ?? 0)
+    }
+
+    /// Another member that held the partition before has written more of what it finished, in this epoch and this cluster. What it names is not
+    /// begun here any more and stays named. Only of one that is not behind: of what lies before this worker's own position nobody can tell
+    /// which names have gone by, and another record of the same contents must not be skipped for one that has.
+    mutating func adopt(_ found: Checkpoint) {
+        guard stage == .reading, var planner, let tracker, found.epoch == epoch, let ahead = tracker.position.distance(to: found.position), ahead >= 0,
+            case .acting = planner.phase
+        else { return }
+        doneBelow = max(doneBelow, found.position.offset)
+        var named = found.beyond.reduce(into: [Fingerprint: Int]()) { $0[$1, default: 0] += 1 }
+        func take(_ fingerprint: Fingerprint) -> Bool {
+            guard let left = named[fingerprint] else { return false }
+            named[fingerprint] = left > 1 ? left - 1 : nil
+            return true
+        }
+        // Those that are known here already: finished or running here too, or to come from the checkpoint that both went on from.
+        for fingerprint in tracker.fingerprintsBeyond + planner.pending { _ = take(fingerprint) }
+        for job in running.values where job.offset >= doneBelow { _ = take(job.fingerprint) }
+        let known = waiting
+        waiting = []
+        waitingBytes = 0
+        for job in known {
+            if job.offset < doneBelow || take(job.fingerprint) {
+                self.tracker?.finished(job.ticket, .acted)
+            } else {
+                enqueue(job)
+            }
+        }
+        let unread = found.beyond.filter { take($0) }
+        if !unread.isEmpty { planner.skip(unread, span: found.beyondSpan) }
+        self.planner = planner
     }
 
     /// What should be written now; nil: nothing new. `force`: also when it was written before (for seals).

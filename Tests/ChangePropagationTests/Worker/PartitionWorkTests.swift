@@ -36,7 +36,7 @@ struct PartitionWorkTests {
     private func job(_ work: PartitionWork, _ offset: Int64, _ ticket: PrefixTracker.Ticket, lane: UInt64? = nil) -> Job {
         Job(
             partition: partition, generation: work.generation, ticket: ticket, offset: offset, timestamp: nil,
-            fingerprint: Fingerprint(bits: 1), actions: [], lane: lane, size: 100)
+            fingerprint: Fingerprint(bits: UInt64(offset) + 1000), actions: [], lane: lane, size: 100)
     }
 
     private func enqueue(_ work: inout PartitionWork, _ offset: Int64, lane: UInt64? = nil) throws {
@@ -52,6 +52,59 @@ struct PartitionWorkTests {
     private func seen(_ work: inout PartitionWork, _ offset: Int64, id: UInt64) throws -> PrefixTracker.Ticket {
         let ticket = see(&work, offset, id: id)
         return try #require(ticket)
+    }
+
+    @Test("What a former holder wrote late is adopted: not begun here, and named on; records of the same contents further on are acted on")
+    func adopted() throws {
+        var work = try reading(dedupeWindow: 0)
+        work.epoch = 1
+        for offset in 0..<4 { try enqueue(&work, Int64(offset)) }
+        let running = try take(&work)
+        #expect(running.offset == 0)
+        // It finished 0 and 1, past them 3, and 5 and 6, which have not been read here.
+        let names = [1003, 1005, 1006].map { Fingerprint(bits: $0) }
+        var found = Checkpoint(
+            done: DonePrefix(
+                witness: nil, disorder: 0, tail: [Fingerprint(bits: 1001)], beyond: names, beyondSpan: 5,
+                position: Position(2, in: ClusterID("c")), timestampType: .createTime),
+            partitionCount: 1, identity: "record", epoch: 2, worker: "other", writtenAt: MillisecondTimestamp(clamped: 1))
+        let before = work.done()
+        work.adopt(found)
+        #expect(work.done() == before, "of another epoch nothing is taken")
+        found.epoch = 1
+        work.adopt(found)
+        work.ended(running, .finished)
+        let next = try take(&work)
+        #expect(next.offset == 2, "1 was finished by the other")
+        let none = work.takeJob()
+        #expect(none == nil, "so was 3")
+        #expect(Set(work.done()?.beyond ?? []) == Set(names))
+        var due: [Int64] = []
+        for offset in Int64(4)..<8 where see(&work, offset) != nil { due.append(offset) }
+        #expect(due == [4, 7])
+        // A name is good for one record.
+        _ = try seen(&work, 8, id: 1005)
+        work.ended(next, .finished)
+        #expect(work.done()?.position.offset == 4)
+        #expect(Set(work.done()?.beyond ?? []) == Set(names.dropFirst()))
+    }
+
+    @Test("Of a former holder that was behind, nothing is adopted: its names may have gone by")
+    func notAdopted() throws {
+        var work = try reading(dedupeWindow: 0)
+        work.epoch = 1
+        for offset in 0..<4 { try enqueue(&work, Int64(offset)) }
+        for _ in 0..<2 { work.ended(try take(&work), .finished) }
+        let found = Checkpoint(
+            done: DonePrefix(
+                witness: nil, disorder: 0, tail: [], beyond: [Fingerprint(bits: 1001), Fingerprint(bits: 1003)], beyondSpan: 4,
+                position: Position(1, in: ClusterID("c")), timestampType: .createTime),
+            partitionCount: 1, identity: "record", epoch: 1, worker: "other", writtenAt: MillisecondTimestamp(clamped: 1))
+        work.adopt(found)
+        // Another record of the same contents.
+        _ = try seen(&work, 4, id: 1001)
+        let rest = [try take(&work), try take(&work)]
+        #expect(rest.map(\.offset) == [2, 3])
     }
 
     @Test("A cancelled drain goes on in the new epoch: drained again at once, it is sealed in that one")
