@@ -153,18 +153,20 @@ extension GroupWorker {
     private func settle(_ draft: Draft, _ result: CheckpointWriteResult) {
         let partition = draft.partition
         guard var work = partitions[partition], work.generation == draft.generation else { return }
+        // An answer may come after the drain was cancelled and begun again: that one is sealed in its own epoch.
+        let isPresent = draft.write.checkpoint.epoch == assignments[work.origin]?.assignment.epoch
         switch result {
         case .saved(let revision):
             storeAnswered()
             work.storedRevision = revision
             work.lastWritten = draft.done
             // A write of the epoch before says nothing for the present one, which others wait for.
-            if draft.write.checkpoint.epoch == assignments[work.origin]?.assignment.epoch { work.mustWrite = false }
+            if isPresent { work.mustWrite = false }
             work.storedAhead = nil
             work.epoch = max(work.epoch, draft.write.checkpoint.epoch)
             guard draft.seals else { break }
             work.sealedEpoch = draft.write.checkpoint.epoch
-            if work.stage == .draining {
+            if work.stage == .draining, isPresent {
                 work.stage = .sealed
                 logger.info("Sealed", metadata: ["partition": "\(partition)", "position": "\(draft.done.position)"])
             }
@@ -178,7 +180,7 @@ extension GroupWorker {
             if found.sealed, found.epoch == draft.write.checkpoint.epoch {
                 // Mostly a seal of our own whose answer never came. The next owner may act from it already: it is final.
                 work.sealedEpoch = found.epoch
-                if work.stage == .draining { work.stage = .sealed }
+                if work.stage == .draining, isPresent { work.stage = .sealed }
             }
             let isAhead = (draft.done.position.distance(to: found.position) ?? 0) > 0
             work.storedAhead = found.epoch == draft.write.checkpoint.epoch && isAhead ? found.position : nil

@@ -79,6 +79,9 @@ public final class InMemoryStore: SharedStore {
         try transaction.check(limit: maximumTransactionSize, store: name)
         try await admit(.commit, transaction)
         let outcome = apply(transaction)
+        if let late = faults.withLock({ $0.lateAnswers }), transaction.writes.keys.contains(where: { $0.isUnder(late.under) }) {
+            try? await clock.sleep(for: late.by)
+        }
         if faults.withLock({ $0.takeAmbiguousAnswer() }) {
             throw StoreError(
                 .ambiguous, store: name, message: "the answer was lost after the transaction was applied (injected)")

@@ -12,6 +12,7 @@ extension InMemoryStore {
         var failures: [Failure] = []
         var ambiguousAnswers = 0
         var delay: Duration = .zero
+        var lateAnswers: (under: StoreKey, by: Duration)?
         var frozen = false
         /// Calls that wait for a thaw; finishing wakes them.
         var waiting: [Int: AsyncStream<Void>.Continuation] = [:]
@@ -61,6 +62,11 @@ extension InMemoryStore {
         faults.withLock { $0.delay = delay }
     }
 
+    /// Every commit that writes something under `prefix` answers this much after it was applied.
+    public func delayAnswers(under prefix: StoreKey, by delay: Duration) {
+        faults.withLock { $0.lateAnswers = (prefix, delay) }
+    }
+
     /// From now on calls wait; after `requestTimeout` reads fail with `unavailable` and commits with `ambiguous`.
     public func freeze() {
         faults.withLock { $0.frozen = true }
@@ -90,6 +96,7 @@ extension InMemoryStore {
             faults.failures = []
             faults.ambiguousAnswers = 0
             faults.delay = .zero
+            faults.lateAnswers = nil
             faults.hintRepetition = 1
         }
     }

@@ -208,6 +208,29 @@ struct GroupWorkerTests {
         }
     }
 
+    @Test("A seal answered only after the drain was cancelled and begun again: the partition is sealed in the new epoch too")
+    func sealAnsweredLate() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            let home = try await world.start(eqiad)
+            try await world.waitForCalls(try world.produce(0..<10))
+            try await eventually("all is written") { try await world.checkpoint(0)?.position.offset == 10 }
+            try await eventually("the assignment knows its partitions") { try await world.assignment()?.partitions.isEmpty == false }
+            home.store.delayAnswers(under: StoreKey("checkpoints", WorkerWorld.group), by: .seconds(1))
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            try await eventually("the seal is stored") { try await world.checkpoint(0)?.sealed == true }
+            try await world.controller.cancel(world.key)
+            try await world.waitForCalls(try world.produce(10..<11))
+            try await world.controller.beginSwitchover(world.key, to: codfw)
+            try await eventually("the partition is sealed in the new epoch") {
+                let checkpoint = try await world.checkpoint(0)
+                return checkpoint?.epoch == 2 && checkpoint?.sealed == true
+            }
+            home.store.heal()
+            try await eventually("the drain is over") { try await world.assignment()?.owner == codfw }
+            try await home.stop()
+        }
+    }
+
     @Test("An action that fails for good while draining, then a cancel: its event is met again, not left behind")
     func cancelAfterAFailure() async throws {
         try await WorkerWorld.run(partitions: 2) { world in
