@@ -10,7 +10,10 @@ public final class TemporaryDirectory: Sendable {
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     }
 
-    deinit { try? FileManager.default.removeItem(at: url) }
+    deinit { remove() }
+
+    /// Deletes it now, for one whose owner may live on.
+    public func remove() { try? FileManager.default.removeItem(at: url) }
 
     public func file(_ name: String) -> URL { url.appendingPathComponent(name) }
 }

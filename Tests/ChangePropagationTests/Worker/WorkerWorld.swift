@@ -87,6 +87,8 @@ final class WorkerWorld: Sendable {
         world.answer { _, _ in .done(status: 200) }
         for running in world.running.withLock({ $0 }) { try? await running.stop() }
         for cluster in world.clusters.values { await cluster.stop() }
+        // A worker's action holds the world, which holds its workers.
+        world.directory.remove()
         if let failure { throw failure }
     }
 
