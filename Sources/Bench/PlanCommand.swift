@@ -161,6 +161,8 @@ struct PlanCommand: AsyncParsableCommand {
               rule:
                 topics: [\(names)]
                 origins: [eqiad]
+                retry_limit: 0
+                on_failure: halt
                 exec: {uri: 'http://127.0.0.1:1/{message.id}'}
             """
         let file = directory.appending(path: "worker.yaml")

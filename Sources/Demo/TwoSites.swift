@@ -254,6 +254,9 @@ package final class TwoSites: Sendable {
               propagate:
                 topic: \(Self.stream)
                 concurrency: \(settings.concurrency)
+                retry_limit: 0
+                immediate_retries: 2
+                on_failure: halt
                 exec:
                   method: post
                   uri: 'http://127.0.0.1:\(sink.port)/propagate/\(datacenter)/{message.meta.id}'

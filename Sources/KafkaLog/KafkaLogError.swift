@@ -81,6 +81,14 @@ public enum KafkaLogError: Error, Hashable, Sendable {
     /// The group is changing its members: nothing is wrong, and it passes.
     public var isRebalance: Bool { code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS.rawValue }
 
+    /// Somebody else made the topic first.
+    public var isTopicAlreadyThere: Bool { code == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS.rawValue }
+
+    /// The record is larger than the client or the broker takes: sending it again gives the same.
+    public var isRecordTooLarge: Bool {
+        code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE.rawValue || code == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE.rawValue
+    }
+
     /// How loud a client's error is in the log: one connection that fails is everyday life of a cluster, and librdkafka goes
     /// on with the others; no broker at all is not.
     public var severity: Logger.Level {

@@ -31,6 +31,14 @@ public protocol ClusterLookups: Sendable {
     ) async throws(KafkaLogError) -> [TopicPartition: Result<OffsetLookup, KafkaLogError>]
 }
 
+/// Sends records, each acknowledged by all replicas or failed. `KafkaProducer` says what it means.
+public protocol RecordProducer: Sendable {
+    /// One result per record, in their order.
+    func send(contentsOf records: [ProducerRecord]) async -> [Result<Delivery, KafkaLogError>]
+}
+
+extension KafkaProducer: RecordProducer {}
+
 extension KafkaConsumer: GroupConsumer {
     public func nextEvent(max count: Int, within limit: Duration) async throws -> ConsumerEvent? {
         try await nextEvent(max: count, deadline: .now + limit)

@@ -247,7 +247,9 @@ struct Scenario: Sendable {
                 match: {type: edit}
                 concurrency: \(concurrency)
                 order: \(order)
-                retry_limit: 1
+                retry_limit: 0
+                immediate_retries: 1
+                on_failure: halt
                 exec: {uri: 'http://sink/{message.id}'}
             """
     }

@@ -38,7 +38,7 @@ struct RulesCommand: AsyncParsableCommand {
                 return Row(
                     rule: rule.name, reads: rule.topics.map(\.topic).joined(separator: " "),
                     does: (cases.count > 1 ? "\(cases.count) cases: " : "") + requests,
-                    retries: rule.retry.limit == 0 ? "none, then \(rule.onFailure)" : "\(rule.retry.limit), then \(rule.onFailure)", group: rule.group)
+                    retries: "\(rule.retry.limit == 0 ? "none" : String(rule.retry.limit)), then \(rule.onFailure.rawValue)", group: rule.group)
             }
             let table = TextTable<Row> {
                 [

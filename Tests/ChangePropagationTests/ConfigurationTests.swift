@@ -25,8 +25,8 @@ import Testing
         let rule = try #require(configuration.rules.first)
         #expect(rule.name == "purge" && rule.group == "purger-purge" && rule.streams == ["resource_change"])
         #expect(rule.topics.map(\.topic) == ["codfw.resource_change", "eqiad.resource_change"])
-        #expect(rule.concurrency == 30 && rule.order == .none && rule.onFailure == .halt && rule.timeout == .seconds(420))
-        #expect(rule.retry == .init(limit: 2, delay: .milliseconds(200), factor: 2))
+        #expect(rule.concurrency == 30 && rule.order == .none && rule.onFailure == .deadLetter && rule.timeout == .seconds(420))
+        #expect(rule.retry == .init(limit: 2, delay: .seconds(60), factor: 6) && rule.immediateRetry.limit == 0)
     }
 
     @Test func standbyIsTrueOrFalse() throws {

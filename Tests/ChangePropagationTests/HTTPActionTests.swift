@@ -74,15 +74,24 @@ import Testing
     }
 
     @Test func aFailureThatPassesIsRetriedInPlace() async throws {
-        let rule = try rule("topic: a\nretry_delay: 1ms\nretry_limit: 3")
+        let rule = try rule("topic: a\nimmediate_retries: 3")
         try await with(ScriptedServer(.status(500), .reset, .close, .status(200))) { server, http in
             #expect(await RuleAction(http: http).run([get(server)], of: rule) == .done(status: 200, tries: 4))
             #expect(server.requests.count == 4)
         }
     }
 
+    @Test(arguments: [("true", 503), ("TRUE", 400), ("false", 503)])
+    func aReadOnlyTargetIsToldFromABrokenOne(_ value: String, _ status: Int) async throws {
+        try await with(ScriptedServer(.status(status, headers: "x-readonly: \(value)\r\n"))) { server, http in
+            let expected = ActionFailure.readOnly(status)
+            let result = await http.send(get(server), timeout: .seconds(30), statuses: .init())
+            #expect(result == .retriable(value == "false" ? .status(status) : expected))
+        }
+    }
+
     @Test func aTargetThatStaysDownUsesUpTheTries() async throws {
-        let rule = try rule("topic: a\nretry_delay: 1ms")
+        let rule = try rule("topic: a\nimmediate_retries: 2")
         try await with(ScriptedServer(.status(503))) { server, http in
             #expect(await RuleAction(http: http).run([get(server)], of: rule) == .failed(.status(503), tries: 3))
         }

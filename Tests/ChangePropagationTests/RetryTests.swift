@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test func pausesStayBounded() {
-        let policy = RetryPolicy(limit: 100, delay: .seconds(600), factor: 100)
+        let policy = RetryPolicy(limit: 100, delay: RetryPolicy.longestPause, factor: 100)
         #expect((1...100).allSatisfy { policy.pause(before: $0) == RetryPolicy.longestPause })
         #expect(RetryPolicy(limit: 100, delay: .zero, factor: 100).pause(before: 100) == .zero)
         #expect(RetryPolicy(delay: .milliseconds(1), factor: 1).pause(before: 100) == .milliseconds(1))
@@ -80,7 +80,7 @@ import Testing
 
     @Test func requestsRunInOrderAndAFinishedOneIsNotMadeAgain() async throws {
         let target = Target(.done(status: 201), .retriable(.timeout), .retriable(.status(500)), .done(status: 204))
-        #expect(await target.action.run(requests, of: try rule("topic: a")) == .done(status: 204, tries: 4))
+        #expect(await target.action.run(requests, of: try rule("topic: a\nimmediate_retries: 2")) == .done(status: 204, tries: 4))
         #expect(target.sent == ["1", "2", "2", "2"])
         #expect(target.slept == [.milliseconds(200), .milliseconds(400)])
     }
@@ -93,13 +93,13 @@ import Testing
 
     @Test func usedUpTriesAreAFailureThatIsNotFinished() async throws {
         let target = Target(.retriable(.timeout), .retriable(.connection("reset")))
-        let result = await target.action.run(requests, of: try rule("topic: a\nretry_limit: 1"))
+        let result = await target.action.run(requests, of: try rule("topic: a\nimmediate_retries: 1"))
         #expect(result == .failed(.connection("reset"), tries: 2) && !result.isFinished)
     }
 
     @Test func anIgnoredStatusThatIsAlsoRetriedEndsAsIgnored() async throws {
         let target = Target(.retriable(.status(403)), .retriable(.status(403)))
-        let rule = try rule("topic: a\nretry_limit: 1\nretry_on: 403\nignore: 403")
+        let rule = try rule("topic: a\nimmediate_retries: 1\nretry_on: 403\nignore: 403")
         #expect(await target.action.run([requests[0]], of: rule) == .ignored(status: 403, tries: 2))
     }
 
@@ -117,13 +117,13 @@ import Testing
                 return left >= 0
             }
         }
-        let result = await target.action.run(requests, of: try rule("topic: a"), mayStart: mayStart)
+        let result = await target.action.run(requests, of: try rule("topic: a\nimmediate_retries: 1"), mayStart: mayStart)
         #expect(result == .interrupted(tries: 1) && !result.isFinished)
         #expect(target.sent == ["1"])
     }
 
     @Test func cancellationEndsAPause() async throws {
-        let rule = try rule("topic: a\nretry_delay: 10m")
+        let rule = try rule("topic: a\nimmediate_retries: 5")
         let (sent, continuation) = AsyncStream.makeStream(of: Void.self)
         let action = RuleAction(send: { _, _ in
             continuation.yield()

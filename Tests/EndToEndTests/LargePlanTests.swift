@@ -120,6 +120,8 @@ struct LargePlanTests {
               rule:
                 topics: [\(names)]
                 origins: [eqiad]
+                retry_limit: 0
+                on_failure: halt
                 exec: {uri: 'http://sink/{message.id}'}
             """
         return Worker(try WorkerConfiguration.parse(text, file: "worker.yaml"), logger: quiet)

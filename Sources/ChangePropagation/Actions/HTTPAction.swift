@@ -92,7 +92,8 @@ public final class HTTPAction: Sendable {
                 // The status is known and nobody reads the rest: leaving the loop closes the connection.
                 if read > responseLimit { break }
             }
-            return statuses.result(of: Int(response.status.code))
+            let isReadOnly = response.headers.first(name: "x-readonly")?.lowercased() == "true"
+            return statuses.result(of: Int(response.status.code), isReadOnly: isReadOnly)
         } catch let error as HTTPClientError {
             return result(of: error)
         } catch is CancellationError {

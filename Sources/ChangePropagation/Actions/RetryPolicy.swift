@@ -1,4 +1,4 @@
-/// Retries in place: how often one request is tried again, and after what pause.
+/// How often something is tried again, and after what pause.
 public struct RetryPolicy: Sendable, Equatable {
     /// Tries after the first one; 0 means none.
     public let limit: Int
@@ -8,13 +8,20 @@ public struct RetryPolicy: Sendable, Equatable {
     public let factor: Double
 
     /// No pause is longer, whatever `delay` and `factor` say.
-    public static let longestPause = Duration.seconds(600)
+    public static let longestPause = Duration.seconds(86_400)
 
-    public init(limit: Int = 2, delay: Duration = .milliseconds(200), factor: Double = 2) {
+    /// The defaults are change-propagation's.
+    public init(limit: Int = 2, delay: Duration = .seconds(60), factor: Double = 6) {
         self.limit = limit
         self.delay = delay
         self.factor = factor
     }
+
+    /// Tries of one request right after the first one. They hold the action's slot, so there are few, and their pauses are short.
+    public static func immediate(limit: Int) -> RetryPolicy {
+        RetryPolicy(limit: min(limit, mostImmediate), delay: .milliseconds(200), factor: 2)
+    }
+    public static let mostImmediate = 5
 
     /// The pause before extra try `number`, counted from 1.
     public func pause(before number: Int) -> Duration {
@@ -42,6 +49,8 @@ public enum RequestResult: Sendable, Equatable {
 /// Why a request failed.
 public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case status(Int)
+    /// A failing answer with `x-readonly: true`: the target is in maintenance and takes nothing from anybody.
+    case readOnly(Int)
     /// No whole answer within the rule's `timeout`, or no connection within the connect timeout.
     case timeout
     /// Refused, reset, closed before the end of the answer, name not found, TLS.
@@ -53,6 +62,7 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
     public var label: String {
         switch self {
         case .status(let status): "status_\(status)"
+        case .readOnly: "read_only"
         case .timeout: "timeout"
         case .connection: "connection"
         case .badRequest: "bad_request"
@@ -62,6 +72,7 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .status(let status): "the target answered \(status)"
+        case .readOnly(let status): "the target answered \(status) and says that it is read-only for now"
         case .timeout: "the target did not answer in time"
         case .connection(let why): "the connection failed: \(why)"
         case .badRequest(let why): "the request can't be sent: \(why)"
@@ -69,7 +80,7 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// The tries of one request, as a state machine: a result goes in, the next step comes out. Time is the caller's.
+/// The tries in place of one request, as a state machine: a result goes in, the next step comes out. Time is the caller's.
 struct RequestAttempts: Sendable {
     enum Step: Sendable, Equatable {
         /// Try again after this pause.
@@ -94,6 +105,9 @@ struct RequestAttempts: Sendable {
         case .done, .ignored: return .finished(result)
         case .failed(let failure): return .exhausted(failure, tries: tries)
         case .interrupted: return .interrupted
+        case .retriable(.readOnly(let status)):
+            // Maintenance does not end within the pauses that are made in place.
+            return .exhausted(.readOnly(status), tries: tries)
         case .retriable(let failure):
             guard tries <= policy.limit else { return .exhausted(failure, tries: tries) }
             return .tryAgain(after: policy.pause(before: tries))

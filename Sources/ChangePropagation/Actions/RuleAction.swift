@@ -24,7 +24,7 @@ public struct RuleAction: Sendable {
         var last: RequestResult?
         var tries = 0
         for request in requests {
-            var attempts = RequestAttempts(policy: rule.retry)
+            var attempts = RequestAttempts(policy: rule.immediateRetry)
             request: while true {
                 guard !Task.isCancelled, mayStart() else { return .interrupted(tries: tries) }
                 let result = await send(request, rule)

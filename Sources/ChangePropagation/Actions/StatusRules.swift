@@ -13,10 +13,15 @@ public struct StatusRules: Sendable, Equatable {
 
     public func ignores(_ status: Int) -> Bool { ignore.contains { $0.matches(status) } }
 
+    public func retries(_ status: Int) -> Bool { retryOn.contains { $0.matches(status) } }
+
     /// What a whole answer with this status means. A status that both lists name is tried again first and ignored when the
     /// tries are used up, as in change-propagation.
-    public func result(of status: Int) -> RequestResult {
-        if retryOn.contains(where: { $0.matches(status) }) { return .retriable(.status(status)) }
+    ///
+    /// - Parameter isReadOnly: whether the answer carries `x-readonly: true`; it counts for failures only.
+    public func result(of status: Int, isReadOnly: Bool = false) -> RequestResult {
+        if isReadOnly, !ignores(status), status >= 400 || retries(status) { return .retriable(.readOnly(status)) }
+        if retries(status) { return .retriable(.status(status)) }
         if ignores(status) { return .ignored(status: status) }
         return status < 400 ? .done(status: status) : .failed(.status(status))
     }

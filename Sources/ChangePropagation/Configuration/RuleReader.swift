@@ -34,10 +34,11 @@ struct RuleReader {
         let rule = Rule(
             name: key, group: group ?? "", streams: streams, origins: origins,
             concurrency: map.int("concurrency", in: 1...10_000) ?? 30,
-            retry: retry, statuses: statuses,
+            retry: retry, immediateRetry: .immediate(limit: map.int("immediate_retries", in: 0...RetryPolicy.mostImmediate) ?? 0),
+            statuses: statuses,
             timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
             order: map.choice("order", Rule.Order.allCases.map { ($0.rawValue, $0) }) ?? .none,
-            onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .halt,
+            onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .deadLetter,
             cases: cases)
         map.finish()
         return rule
@@ -88,14 +89,15 @@ struct RuleReader {
                     + "and choose datacenters with \"origins\"")
             return false
         }
-        // Kafka's own rule for topic names, with room left for the longest datacenter's name and the dot.
+        // Kafka's own rule for topic names, with room left for its retry topic's name in the longest datacenter.
         let allowed = stream.utf8.allSatisfy { byte in
             switch byte {
             case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."): true
             default: false
             }
         }
-        let longest = 249 - (datacenters.map(\.name.utf8.count).max() ?? 0) - 1
+        let around = (datacenters.map(\.name.utf8.count).max() ?? 0) + 1 + (service.map { RetryTopics(service: $0).retryStream(of: "").utf8.count } ?? 0)
+        let longest = 249 - around
         guard allowed, stream.utf8.count <= longest, !stream.hasPrefix("."), !stream.hasSuffix(".") else {
             node.report("\(place): \"\(stream)\" can't be a topic; letters, digits, \".\", \"-\" and \"_\" can, at most \(longest) of them")
             return false

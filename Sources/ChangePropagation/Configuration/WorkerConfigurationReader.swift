@@ -262,6 +262,12 @@ private struct WorkerConfigurationReader {
                 entry.keyNode.report(
                     "rule \"\(rule.name)\" has the group \"\(rule.group)\" of rule \"\(other.name)\"; rules that share a group are not supported yet")
             }
+            for (reader, other) in rules.flatMap({ [($0, rule), (rule, $0)] })
+            where reader.usesRetryTopics && other.group == RetryTopics.kafkaGroup(of: reader.group) {
+                entry.keyNode.report(
+                    "the group \"\(other.group)\" of rule \"\(other.name)\" is the one that reads the retries of rule \"\(reader.name)\"; give one of them "
+                        + "another \"group\"")
+            }
             rules.append(rule)
         }
         return rules

@@ -34,8 +34,11 @@ public struct DrainProver: Sendable {
         do { inOrigin = try await origin.partitions() } catch {
             logger.warning("The origin can't be asked", metadata: ["origin": "\(key.origin)", "error": "\(error)"])
         }
-        let rules = configuration.rules.filter { $0.group == key.group && $0.origins.contains(key.origin) }
-        let topics = Set(rules.flatMap { $0.streams.map { OriginTopic(origin: key.origin, stream: $0).topic } }).union(assignment.partitions.keys)
+        let rules = configuration.rules.filter { $0.group == key.group }
+        let retries = RetryTopics(service: configuration.service).retryTopics(of: rules, datacenters: [key.origin])
+        let own = rules.filter { $0.origins.contains(key.origin) }
+        let topics = Set(own.flatMap { $0.streams.map { OriginTopic(origin: key.origin, stream: $0).topic } } + retries.map(\.topic))
+            .union(assignment.partitions.keys)
         let partitions = assignment.reported.union((inOrigin ?? []).filter { topics.contains($0.topic) }).sorted()
         var proofs: [DrainProof] = []
         do {

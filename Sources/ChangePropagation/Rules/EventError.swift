@@ -14,6 +14,8 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case badHeader(name: String)
         /// A regular expression of the rule would need more steps than it may (`RegularExpression.matchLimit`).
         case tooCostly(expression: String)
+        /// A record of a retry topic that no worker wrote: this field is missing or of another type.
+        case notParked(missing: String)
     }
 
     public let kind: Kind
@@ -30,6 +32,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .badURL: "bad_url"
         case .badHeader: "bad_header"
         case .tooCostly: "too_costly"
+        case .notParked: "not_parked"
         }
     }
 
@@ -41,6 +44,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .badURL(let url): "the rule's template makes \"\(url)\", which is not an http or https URL"
         case .badHeader(let name): "the rule's template puts a control character into the header \"\(name)\""
         case .tooCostly(let expression): "the rule's regular expression \(expression) would need too many steps on this event"
+        case .notParked(let field): "this is no record of a retry topic: its field \(field) is missing or of another type"
         }
     }
 }

@@ -23,6 +23,8 @@ public struct Rule: Sendable {
     /// What happens to an event that can't be finished: its tries are used up, the answer says that trying again is of no
     /// use, or the event itself is broken (`EventError`).
     public enum FailurePolicy: String, Sendable, CaseIterable {
+        /// Into the service's error topic, acknowledged by all replicas, and on with the next.
+        case deadLetter = "dead_letter"
         /// Stop that partition and say so; nothing is lost.
         case halt
         /// Log and count the event, then go on without it.
@@ -38,7 +40,10 @@ public struct Rule: Sendable {
     public let origins: [Datacenter]
     /// Actions that run at once, at most; only matching events count.
     public let concurrency: Int
+    /// Through the retry topic.
     public let retry: RetryPolicy
+    /// In place, while the action's slot is held.
+    public let immediateRetry: RetryPolicy
     public let statuses: StatusRules
     /// For one request with its whole answer.
     public let timeout: Duration
@@ -82,6 +87,9 @@ public struct Rule: Sendable {
 
     /// How many requests each case makes.
     public var requestCounts: [Int] { cases.map(\.requests.count) }
+
+    /// False for a rule whose action is `none` in every case.
+    public var makesRequests: Bool { cases.contains { !$0.requests.isEmpty } }
 
     /// Every topic to read: each stream of each origin.
     public var topics: [OriginTopic] {

@@ -62,63 +62,6 @@ extension GroupWorker {
         return (Fingerprint.ofRecord(record), false)
     }
 
-    /// Asks the rules about one event, and queues what they want done.
-    private func judge(
-        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition,
-        _ ticket: PrefixTracker.Ticket, _ fingerprint: Fingerprint
-    ) {
-        let event: JSONValue
-        switch parsed {
-        case .success(.null) where record.valueSize == nil:
-            // A tombstone is no event: there is nothing in it that a rule could want.
-            counts.skipped += 1
-            return partitions[partition]?.finishSkipped(ticket) ?? ()
-        case .success(let value): event = value
-        case .failure(let error):
-            counts.unparsable += 1
-            let why = "offset \(record.offset): \(error)"
-            if rules(for: partition).contains(where: { $0.onFailure == .halt }) { return halt(partition, why, at: record.offset) }
-            // It moves the prefix all the same.
-            logger.error(
-                "An event can't be parsed; it is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
-            partitions[partition]?.finishSkipped(ticket)
-            return
-        }
-        var actions: [(rule: Rule, requests: [ActionRequest])] = []
-        for rule in rules(for: partition) {
-            do throws(EventError) {
-                if case .act(let requests) = try rule.evaluate(event) { actions.append((rule, requests)) }
-            } catch {
-                counts.failed += 1
-                let why = "rule \(rule.name), offset \(record.offset): \(error)"
-                if rule.onFailure == .halt { return halt(partition, why, at: record.offset) }
-                logger.error("An event is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
-            }
-        }
-        guard !actions.isEmpty else {
-            counts.skipped += 1
-            partitions[partition]?.finishSkipped(ticket)
-            return
-        }
-        let generation = partitions[partition]?.generation ?? 0
-        partitions[partition]?.enqueue(
-            Job(
-                partition: partition, generation: generation, ticket: ticket, offset: record.offset, timestamp: record.timestamp,
-                fingerprint: fingerprint, actions: actions, lane: lane(of: record, actions.map(\.rule)),
-                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) } }))
-    }
-
-    private func rules(for partition: TopicPartition) -> [Rule] {
-        guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
-        return setup.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
-    }
-
-    private func lane(of record: borrowing RecordView, _ rules: [Rule]) -> UInt64? {
-        if rules.contains(where: { $0.order == .partition }) { return 0 }
-        guard rules.contains(where: { $0.order == .key }) else { return nil }
-        return record.withKey { key in key.map { Fingerprint.ofRecord(key: $0, value: nil, timestamp: nil).bits } }
-    }
-
     // MARK: Slots
 
     /// Starts what may start: slots free, lease good, order kept.
@@ -129,8 +72,12 @@ extension GroupWorker {
         while runningActions < slots, idle < order.count {
             turn = (turn + 1) % order.count
             let partition = order[turn]
-            guard let origin = partitions[partition]?.origin, mayBegin(on: partition, of: origin),
-                let job = partitions[partition]?.takeJob()
+            guard let origin = partitions[partition]?.origin, mayBegin(on: partition, of: origin) else {
+                idle += 1
+                continue
+            }
+            partitions[partition]?.releaseDue(now: clock.monotonic())
+            guard let job = partitions[partition]?.takeJob()
             else {
                 idle += 1
                 continue
@@ -141,51 +88,77 @@ extension GroupWorker {
     }
 
     /// Whether an action (or its next request) may begin now, as far as the lease goes: it lasts until the request has surely left.
-    private nonisolated func mayBegin(on partition: TopicPartition, of origin: Datacenter) -> Bool {
+    nonisolated func mayBegin(on partition: TopicPartition, of origin: Datacenter) -> Bool {
         let now = clock.monotonic()
         guard let lease = leases[origin], liveness.allowsAction(at: now) else { return false }
         return lease.allowsAction(on: partition, at: now) && lease.allowsAction(on: partition, at: now &+ setup.startMargin.nanoseconds)
     }
 
-    private func start(_ job: Job, origin: Datacenter) {
+    func start(_ job: Job, origin: Datacenter) {
         runningActions += 1
         nextTask += 1
         let id = nextTask
+        let counts = topicPartitionCounts
         let task = Task { [action, logger] in
-            var ending = PartitionWork.Ending.finished
-            var failures = 0
-            for (rule, requests) in job.actions {
-                // Asked right before every single request: a pause of this process may have outlasted the lease. Cancelled is what was
-                // dropped; that is asked after the lease, since by the time that a newer one stands there all that it is not good for
-                // has been cancelled.
-                let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(on: job.partition, of: origin) && !Task.isCancelled })
-                switch result {
-                case .done, .ignored: continue
-                case .interrupted: ending = .again
-                case .failed(let why, let tries):
-                    failures += 1
-                    let reason = "rule \(rule.name), offset \(job.offset): \(why), after \(tries) tries"
-                    guard rule.onFailure == .halt else {
-                        logger.error(
-                            "An action failed for good; its event is left behind (on_failure: skip)",
-                            metadata: ["partition": "\(job.partition)", "reason": "\(reason)"])
-                        continue
+            var left = job
+            var outcome = JobOutcome()
+            // Asked right before every single request: a pause of this process may have outlasted the lease. Cancelled is what was dropped;
+            // that is asked after the lease, since by the time that a newer one stands there all that it is not good for has been cancelled.
+            let mayStart: @Sendable () -> Bool = { self.mayBegin(on: job.partition, of: origin) && !Task.isCancelled }
+            steps: while let step = left.steps.first {
+                switch step {
+                case .park(let event):
+                    guard await self.park(event, partitionCounts: counts, mayStart: mayStart) else {
+                        outcome.ending = .again
+                        break steps
                     }
-                    ending = .halt(reason)
+                    outcome.parked(event)
+                case .act(let rule, let requests):
+                    switch await action.run(requests, of: rule, mayStart: mayStart) {
+                    case .done, .ignored: break
+                    case .interrupted:
+                        outcome.ending = .again
+                        break steps
+                    case .failed(let failure, let tries):
+                        outcome.failures += 1
+                        let why = "rule \(rule.name), offset \(job.offset): \(failure), after \(tries) tries"
+                        let verdict = rule.verdict(on: failure, job.origin?.attempts ?? rule.freshAttempts)
+                        let reason = ParkedEvent.Reason(label: failure.label, message: "\(failure)")
+                        switch self.outcome(of: verdict, reason, rule: rule, job.origin) {
+                        case .halt:
+                            outcome.ending = .halt(why)
+                            break steps
+                        case .goOn:
+                            logger.error(
+                                "An action failed for good; its event is left behind (on_failure: skip)",
+                                metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
+                        case .park(let event):
+                            // What is left of this job is to park it: the request is not made again for that.
+                            left.steps[0] = .park(event)
+                            logger.log(
+                                level: event.schedule == nil ? .error : .notice,
+                                event.schedule == nil
+                                    ? "An action failed for good; its event becomes a dead letter" : "An action failed; its event is tried again later",
+                                metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
+                            continue steps
+                        }
+                    }
                 }
-                if case .finished = ending { continue }
-                break
+                left.steps.removeFirst()
             }
-            self.ended(job, ending, failures: failures, task: id)
+            self.ended(left, outcome, task: id)
         }
         actionTasks[id] = RunningAction(partition: job.partition, generation: job.generation, task: task)
     }
 
-    private func ended(_ job: Job, _ ending: PartitionWork.Ending, failures: Int, task: UInt64) {
+    private func ended(_ job: Job, _ outcome: JobOutcome, task: UInt64) {
+        let ending = outcome.ending
         runningActions -= 1
         actionTasks[task] = nil
-        counts.failed += failures
-        if case .finished = ending, failures == 0 { counts.acted += 1 }
+        counts.failed += outcome.failures
+        counts.retried += outcome.retried
+        counts.deadLettered += outcome.deadLettered
+        if case .finished = ending, outcome.isActed { counts.acted += 1 }
         if case .halt(let why) = ending {
             logger.error(
                 "An action failed for good; the partition is stopped and tried again after a while, the others go on (on_failure: halt)",
@@ -200,6 +173,20 @@ extension GroupWorker {
         // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
         if case .again = ending { return }
         pump()
+    }
+}
+
+/// What came of a job so far.
+private struct JobOutcome {
+    var ending = PartitionWork.Ending.finished
+    var failures = 0
+    var retried = 0
+    var deadLettered = 0
+    /// All that its rules wanted was done.
+    var isActed: Bool { failures == 0 && retried == 0 && deadLettered == 0 }
+
+    mutating func parked(_ event: ParkedEvent) {
+        if event.schedule == nil { deadLettered += 1 } else { retried += 1 }
     }
 }
 

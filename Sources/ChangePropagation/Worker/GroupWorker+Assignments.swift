@@ -5,7 +5,7 @@ import Logging
 
 /// Follows the assignments of the group's origins: takes them, drains and seals, or stands by.
 extension GroupWorker {
-    var origins: Set<Datacenter> { Set(setup.rules.flatMap(\.origins)) }
+    var origins: Set<Datacenter> { setup.origins }
 
     private func key(_ origin: Datacenter) -> AssignmentKey { AssignmentKey(group: setup.group, origin: origin) }
 
@@ -216,11 +216,11 @@ extension GroupWorker {
 
     /// Partition counts of the origin's topics as this cluster has them.
     private func counts(of origin: Datacenter) -> [String: Int32] {
-        topicPartitionCounts.filter { OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0 }
+        topicPartitionCounts.filter { setup.groupTopics.contains($0.key) && OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0 }
     }
 
     func refreshTopics() async {
-        let wanted = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
+        let wanted = setup.groupTopics.union(parking.map { [$0.errorTopic] } ?? [])
         do {
             let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
             for topic in metadata.topics where wanted.contains(topic.name) && topic.failure == nil {
@@ -239,7 +239,7 @@ extension GroupWorker {
         // Topics that no rule here reads may be another worker's, whose rules are older or newer: it names them again at once.
         // Those that nobody names again are gone, and must not hold up a drain for ever.
         let now = clock.monotonic()
-        let ownTopics = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
+        let ownTopics = setup.groupTopics
         for topic in next.partitions.keys where !ownTopics.contains(topic) {
             let since = unclaimed[topic] ?? now
             unclaimed[topic] = since

@@ -10,7 +10,19 @@ import Synchronization
 public actor GroupWorker {
     /// What a group's worker is made of.
     public struct Setup: Sendable {
+        /// What is read.
+        public enum Role: Sendable {
+            /// The rules' streams.
+            case events
+            /// The retry topics of these streams: events that could not be finished where they were read. Assignments and checkpoints are the
+            /// group's own, so that pending retries move with their origin; only Kafka knows a group of another name.
+            case retries
+        }
+
+        /// Whose assignments and checkpoints these are.
         public var group: String
+        public var role: Role
+        public var service: String
         public var datacenter: Datacenter
         public var datacenters: Set<Datacenter>
         /// Rules of this group; never empty.
@@ -30,21 +42,38 @@ public actor GroupWorker {
         public var workerName: String
 
         /// What `configuration` says of one group. `startMargin` is 0: whoever makes the requests knows it.
-        public init(_ configuration: WorkerConfiguration, group: String, rules: [Rule], workerName: String) {
+        public init(_ configuration: WorkerConfiguration, group: String, rules: [Rule], role: Role = .events, workerName: String) {
             self.group = group
+            self.role = role
+            service = configuration.service
             self.rules = rules
             self.workerName = workerName
             datacenter = configuration.datacenter
             datacenters = Set(configuration.datacenters.keys)
             lease = configuration.lease
             checkpoints = configuration.checkpoints
-            identity = configuration.identity
+            // Each retry record has an id of its own, which no copy of an event's identity could be.
+            identity = role == .events ? configuration.identity : IdentityPath("meta.id").map { .json($0) } ?? .record
             dedupeWindow = configuration.dedupeWindow
             drainTimeout = configuration.drainTimeout
             sessionTimeout = configuration.sessionTimeout
             standby = configuration.standby
             startMargin = .zero
         }
+
+        /// The consumer group's id in Kafka.
+        public var kafkaGroup: String { role == .events ? group : RetryTopics.kafkaGroup(of: group) }
+
+        /// The topics that this worker reads.
+        public var topics: Set<String> { role == .events ? eventTopics : retryTopics }
+        /// All that belongs to the group's assignments, whoever of this process reads it.
+        var groupTopics: Set<String> { eventTopics.union(retryTopics) }
+        private var eventTopics: Set<String> { Set(rules.flatMap { $0.topics.map(\.topic) }) }
+        private var retryTopics: Set<String> {
+            Set(RetryTopics(service: service).retryTopics(of: rules, datacenters: datacenters).map(\.topic))
+        }
+        /// Whose topics this worker reads. A failing event is parked in the datacenter that acts on it, wherever it came from.
+        var origins: Set<Datacenter> { role == .events ? Set(rules.flatMap(\.origins)) : datacenters }
     }
 
     let setup: Setup
@@ -55,6 +84,8 @@ public actor GroupWorker {
     let checkpointStore: CheckpointStore
     let assignmentStore: AssignmentStore
     let action: RuleAction
+    /// nil: nothing can be parked, and rules that would park an event stop their partition instead.
+    let parking: Parking?
     let clock: HostClock
     let logger: Logger
 
@@ -115,7 +146,7 @@ public actor GroupWorker {
 
     public init(
         _ setup: Setup, consumer: any GroupConsumer, lookups: any ClusterLookups, store: any SharedStore, action: RuleAction,
-        clock: HostClock = .system, logger: Logger
+        parking: Parking? = nil, clock: HostClock = .system, logger: Logger
     ) {
         self.setup = setup
         self.consumer = consumer
@@ -123,10 +154,11 @@ public actor GroupWorker {
         checkpointStore = CheckpointStore(store)
         assignmentStore = AssignmentStore(store)
         self.action = action
+        self.parking = parking
         self.clock = clock
         liveness = Liveness(sessionTimeout: setup.sessionTimeout.nanoseconds, now: clock.monotonic())
         var logger = logger
-        logger[metadataKey: "group"] = "\(setup.group)"
+        logger[metadataKey: "group"] = "\(setup.kafkaGroup)"
         self.logger = logger
         var limits = PrefixTracker.Limits()
         limits.tail = setup.checkpoints.tail
@@ -139,7 +171,7 @@ public actor GroupWorker {
     /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
     /// a last checkpoint is written, and the group is left.
     public func run() async throws {
-        try await consumer.subscribe(to: Set(setup.rules.flatMap { $0.topics.map(\.topic) }).sorted())
+        try await consumer.subscribe(to: setup.topics.sorted())
         let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         assignmentHint = continuation
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -175,6 +207,7 @@ public actor GroupWorker {
             await retryHalted()
             await serveRevocation()
             await adjustPauses()
+            parkAnew()
             pump()
         }
         // On its own task: a cancelled one could not wait for anything any more.
@@ -345,35 +378,5 @@ public actor GroupWorker {
             logger.warning("The consumer did not close in time", metadata: ["error": "\(error)"])
         }
         logger.info("Stopped", metadata: ["acted": "\(counts.acted)", "skipped": "\(counts.skipped)"])
-    }
-}
-
-/// An action that runs, and the work that it belongs to.
-struct RunningAction {
-    let partition: TopicPartition
-    let generation: Int
-    let task: Task<Void, Never>
-}
-
-/// What a group's worker has done since it began.
-public struct WorkerCounts: Sendable, Hashable {
-    public var read = 0
-    /// Not wanted by any rule.
-    public var skipped = 0
-    public var acted = 0
-    public var failed = 0
-    /// Could not be parsed.
-    public var unparsable = 0
-    public var gaps = 0
-    public init() {}
-}
-
-/// The leases of a group's origins, readable from running actions without waiting for the worker.
-final class LeaseBoard: Sendable {
-    private let leases = Mutex<[Datacenter: Lease]>([:])
-
-    subscript(origin: Datacenter) -> Lease? {
-        get { leases.withLock { $0[origin] } }
-        set { leases.withLock { $0[origin] = newValue } }
     }
 }

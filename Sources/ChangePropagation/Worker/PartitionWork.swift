@@ -2,24 +2,6 @@ import Checkpoints
 import DequeModule
 import Handover
 import KafkaLog
-import Synchronization
-
-/// One event that a rule wants acted on, copied out of its batch.
-struct Job: Sendable {
-    let partition: TopicPartition
-    /// Of the partition's work when the job was made; results for an older one are dropped.
-    let generation: Int
-    let ticket: PrefixTracker.Ticket
-    let offset: Int64
-    let timestamp: MillisecondTimestamp?
-    let fingerprint: Fingerprint
-    /// What each rule wants sent, in the order of the rules.
-    let actions: [(rule: Rule, requests: [ActionRequest])]
-    /// Jobs of one lane start in log order, one after the other. nil: no order is asked for.
-    let lane: UInt64?
-    /// Bytes that it keeps in memory, roughly.
-    let size: Int
-}
 
 /// What a worker knows of one partition that its group gave it, and the decisions about it: a state machine without I/O.
 struct PartitionWork: Sendable {
@@ -68,6 +50,7 @@ struct PartitionWork: Sendable {
     private(set) var waiting: Deque<Job> = []
     private var waitingBytes = 0
     private(set) var running: [Int64: Job] = [:]
+    private(set) var delayed = DelayedJobs()
     private var busyLanes: Set<UInt64> = []
     private var recent: RecentIdentities
     /// Revision of the stored checkpoint; 0: there is none.
@@ -114,6 +97,7 @@ struct PartitionWork: Sendable {
         planner = nil
         tracker = nil
         waiting = []
+        delayed.removeAll()
         waitingBytes = 0
         running = [:]
         busyLanes = []
@@ -139,7 +123,7 @@ struct PartitionWork: Sendable {
     /// where a record is neither finished nor waiting nor running (its action failed for good): reading on would leave it behind.
     mutating func undrain(in epoch: Int64) -> Bool {
         guard let tracker, stage == .draining || stage == .sealed || stage == .reading,
-            tracker.running == waiting.count + running.count
+            tracker.running == waiting.count + delayed.count + running.count
         else { return false }
         stage = .planning
         // Drained again before anything is written, it has to be sealed in this epoch.
@@ -155,6 +139,7 @@ struct PartitionWork: Sendable {
     mutating func stopBeginning(_ stage: Stage) {
         self.stage = stage
         waiting = []
+        delayed.removeAll()
         waitingBytes = 0
     }
 
@@ -232,17 +217,44 @@ struct PartitionWork: Sendable {
     mutating func finishSkipped(_ ticket: PrefixTracker.Ticket) { tracker?.finished(ticket, .skipped) }
 
     mutating func enqueue(_ job: Job) {
-        waiting.append(job)
         waitingBytes += job.size
+        if job.dueAt > 0 { delayed.insert(job) } else { waiting.append(job) }
+    }
+
+    // MARK: Jobs that are not due yet
+
+    /// Most of them; past it, the partition is paused.
+    static let delayedLimit = 2048
+    /// A job that is due within this many nanoseconds is waited for, whatever it holds up.
+    static let nearlyDue: UInt64 = 2_000_000_000
+    /// One that only fills the memory is kept for so long before it makes room.
+    static let delayedHold: UInt64 = 10_000_000_000
+
+    /// Lets those that are due by now wait for a slot, in the order of their due times.
+    mutating func releaseDue(now: UInt64) {
+        while let job = delayed.takeDue(now) { waiting.append(job) }
+    }
+
+    /// The oldest unfinished job, when it is not due for long and holds others up: it is to be parked anew, behind them. As many records as may
+    /// be finished beyond the prefix wait for it, or there is no room to read on. Taken as one that was started. nil: there is none.
+    mutating func takeParkedAnew(now: UInt64) -> Job? {
+        guard stage == .reading, !delayed.isEmpty, let tracker, tracker.isFull || isOverfull, let oldest = tracker.oldestRunning?.offset,
+            let job = delayed[offset: oldest], job.dueAt > now &+ Self.nearlyDue,
+            tracker.isFull || now &- min(now, job.readAt) >= Self.delayedHold
+        else { return nil }
+        delayed.remove(offset: oldest)
+        waitingBytes -= job.size
+        running[job.offset] = job
+        return job
     }
 
     /// Whether reading on would keep too much in memory.
     var isOverfull: Bool {
-        waiting.count >= Self.waitingLimit || waitingBytes >= Self.waitingBytesLimit || tracker?.held ?? 0 >= Self.heldLimit
+        waiting.count >= Self.waitingLimit || delayed.count >= Self.delayedLimit || waitingBytes >= Self.waitingBytesLimit || tracker?.held ?? 0 >= Self.heldLimit
     }
     /// Whether there is room again (with some distance, so that it does not flutter).
     var hasRoom: Bool {
-        waiting.count <= Self.waitingLimit / 4 && waitingBytes <= Self.waitingBytesLimit / 4 && tracker?.held ?? 0 <= Self.heldLimit / 2
+        waiting.count <= Self.waitingLimit / 4 && delayed.count <= Self.delayedLimit * 3 / 4 && waitingBytes <= Self.waitingBytesLimit / 4 && tracker?.held ?? 0 <= Self.heldLimit / 2
     }
 
     /// The next job that may start, taken out of the waiting ones. nil: none may.
@@ -280,6 +292,8 @@ struct PartitionWork: Sendable {
         guard tracker != nil, let offset else { return drop(to: .halted(why)) }
         stage = .halting(why)
         waiting.removeAll { $0.offset > offset }
+        // They would hold the halt up until they are due; they are read again.
+        delayed.removeAll()
         waitingBytes = waiting.reduce(0) { $0 + $1.size }
         settleHalt()
     }
@@ -371,8 +385,9 @@ struct PartitionWork: Sendable {
         // Those that are known here already: finished or running here too, or to come from the checkpoint that both went on from.
         for fingerprint in tracker.fingerprintsBeyond + planner.pending { _ = take(fingerprint) }
         for job in running.values where job.offset >= doneBelow { _ = take(job.fingerprint) }
-        let known = waiting
+        let known = Array(waiting) + delayed.all
         waiting = []
+        delayed.removeAll()
         waitingBytes = 0
         for job in known {
             if job.offset < doneBelow || take(job.fingerprint) {
@@ -395,35 +410,5 @@ struct PartitionWork: Sendable {
         }
         if let ahead = storedAhead, let distance = done.position.distance(to: ahead), distance > 0 { return nil }
         return done
-    }
-}
-
-/// Numbers that no other partition's work in this process has: a partition may be lost and come back while an action of its
-/// earlier work still runs. They are only compared, so a simulation does not depend on their values.
-private enum Generations {
-    private static let last = Atomic<Int>(0)
-    static func next() -> Int { last.add(1, ordering: .relaxed).newValue }
-}
-
-/// The last W identities of a partition.
-struct RecentIdentities: Sendable {
-    private let limit: Int
-    private var order: Deque<Fingerprint> = []
-    private var known: Set<Fingerprint> = []
-
-    init(limit: Int) { self.limit = limit }
-
-    /// False when it is among the last ones already.
-    mutating func insert(_ identity: Fingerprint) -> Bool {
-        guard limit > 0 else { return true }
-        guard known.insert(identity).inserted else { return false }
-        order.append(identity)
-        if order.count > limit { known.remove(order.removeFirst()) }
-        return true
-    }
-
-    mutating func removeAll() {
-        order = []
-        known = []
     }
 }

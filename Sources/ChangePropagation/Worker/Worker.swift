@@ -37,7 +37,7 @@ public struct Worker: Sendable {
         let store = try await configuration.store.configuration().open(logger: logger)
         let stopping = StopSwitch()
         let http = HTTPAction(
-            settings: httpSettings, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
+            settings: httpSettings, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) })
         let action = RuleAction { request, rule in await http.send(request, for: rule) }
         let result: Result<Void, any Error>
         let main = Task { try await self.work(cluster, store: store, action: action, stopping) }
@@ -71,10 +71,17 @@ public struct Worker: Sendable {
         let lookups = try KafkaAdmin(clientConfiguration(cluster))
         defer { Task { await lookups.close() } }
         var workers: [GroupWorker] = []
+        try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await lookups.clusterID(timeout: .seconds(5)) }
+        let keeper = TopicKeeper(configuration, admin: lookups, logger: logger)
+        try await keeper.makeAtStart()
+        let producer = try KafkaProducer(producerConfiguration(cluster))
+        defer { Task { try? await producer.close(within: .seconds(1)) } }
+        let parking = self.parking(producer)
         for (group, rules) in Dictionary(grouping: configuration.rules, by: \.group).sorted(by: { $0.key < $1.key }) {
-            let worker = try groupWorker(group, rules, cluster, lookups: lookups, store: store, action: action)
-            try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await worker.consumer.clusterID(timeout: .seconds(5)) }
-            workers.append(worker)
+            for role in Self.roles(of: rules) {
+                workers.append(
+                    try groupWorker(group, rules, role: role, cluster, lookups: lookups, store: store, action: action, parking: parking))
+            }
         }
         logger.info(
             "Working", metadata: [
@@ -84,6 +91,8 @@ public struct Worker: Sendable {
         guard await stopping.begin(workers) else { return }
         let heartbeat = try startHeartbeat(cluster)
         defer { heartbeat?.cancel() }
+        let keeping = Task { await keeper.run() }
+        defer { keeping.cancel() }
         try await withThrowingTaskGroup(of: Void.self) { [workers] group in
             for worker in workers { group.addTask { try await worker.run() } }
             // A group that ends ends the process: a supervisor's restart is better than half a worker.
@@ -94,6 +103,16 @@ public struct Worker: Sendable {
             }
             if let failure { throw failure }
         }
+    }
+
+    /// Which workers a group has: rules whose events may be tried again later need one that reads the retry topics.
+    static func roles(of rules: [Rule]) -> [GroupWorker.Setup.Role] { rules.contains(where: \.usesRetryTopics) ? [.events, .retries] : [.events] }
+
+    /// Where this configuration's workers park events.
+    func parking(_ producer: any RecordProducer) -> Parking {
+        Parking(
+            service: configuration.service, datacenter: configuration.datacenter, datacenters: Set(configuration.datacenters.keys),
+            producer: producer)
     }
 
     /// Beats until the task is cancelled. nil: none was asked for.
@@ -136,13 +155,27 @@ public struct Worker: Sendable {
 
     /// The worker of one group, which has not touched anything yet.
     func groupWorker(
-        _ group: String, _ rules: [Rule], _ cluster: WorkerConfiguration.ClusterSettings, lookups: any ClusterLookups, store: any SharedStore,
-        action: RuleAction
+        _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, _ cluster: WorkerConfiguration.ClusterSettings,
+        lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil
     ) throws -> GroupWorker {
-        var setup = GroupWorker.Setup(configuration, group: group, rules: rules, workerName: Self.processName())
+        var setup = GroupWorker.Setup(configuration, group: group, rules: rules, role: role, workerName: Self.processName())
         setup.startMargin = httpSettings.connectTimeout
-        let consumer = try KafkaConsumer(consumerConfiguration(group, cluster))
-        return GroupWorker(setup, consumer: consumer, lookups: lookups, store: store, action: action, logger: logger)
+        let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster))
+        return GroupWorker(
+            setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, logger: logger)
+    }
+
+    /// For retries and dead letters.
+    func producerConfiguration(_ cluster: WorkerConfiguration.ClusterSettings) -> KafkaClientConfiguration {
+        var client = clientConfiguration(cluster)
+        let timeout = Parking.deliveryTimeout.nanoseconds / 1_000_000
+        // The broker decides what is too large: librdkafka's own limit is below it.
+        let own = ["delivery.timeout.ms": String(timeout), "message.max.bytes": "20000000", "linger.ms": "2"]
+        client.settings.merge(own) { given, _ in given }
+        // A retry that is not on all replicas could be lost after its event's position has moved.
+        client.settings["acks"] = "all"
+        client.settings["enable.idempotence"] = "true"
+        return client
     }
 
     func clientConfiguration(_ cluster: WorkerConfiguration.ClusterSettings) -> KafkaClientConfiguration {

@@ -388,7 +388,7 @@ struct GroupWorkerTests {
                 try cluster.append([.init(timestamp: -1, value: value.map { Array($0.utf8) })], to: WorkerWorld.topic, 0)
             }
             try world.produce(3..<6)
-            let running = try await world.start(eqiad, rule: "    on_failure: skip")
+            let running = try await world.start(eqiad, failures: "{retry_limit: 0, on_failure: skip}")
             try await world.waitForCalls((0..<6).map { "e\($0)" })
             try await eventually("everything is passed") { try await world.checkpoint(0)?.position.offset == 14 }
             try await running.stop()

@@ -36,7 +36,7 @@ struct PartitionWorkTests {
     private func job(_ work: PartitionWork, _ offset: Int64, _ ticket: PrefixTracker.Ticket, lane: UInt64? = nil) -> Job {
         Job(
             partition: partition, generation: work.generation, ticket: ticket, offset: offset, timestamp: nil,
-            fingerprint: Fingerprint(bits: UInt64(offset) + 1000), actions: [], lane: lane, size: 100)
+            fingerprint: Fingerprint(bits: UInt64(offset) + 1000), steps: [], lane: lane, size: 100)
     }
 
     private func enqueue(_ work: inout PartitionWork, _ offset: Int64, lane: UInt64? = nil) throws {

@@ -29,6 +29,8 @@ final class WorkerWorld: Sendable {
     /// One running worker process, as far as it matters here.
     struct Running: Sendable {
         let worker: GroupWorker
+        /// Reads the retry topics; nil: the rules need none.
+        let retries: GroupWorker?
         let task: Task<Void, any Error>
         let lookups: KafkaAdmin
         /// What the worker sees of it.
@@ -39,8 +41,15 @@ final class WorkerWorld: Sendable {
         /// SIGTERM.
         func stop() async throws {
             await worker.stop()
+            await retries?.stop()
             try await task.value
             await lookups.close()
+        }
+
+        /// As near to SIGKILL as one process gets: what was not written by now is not written any more.
+        func drop() async {
+            store.failAll(.unavailable)
+            task.cancel()
         }
     }
 
@@ -52,6 +61,8 @@ final class WorkerWorld: Sendable {
     /// What an action gets for an answer; asked with the event's id and the datacenter.
     private let answers = Mutex<@Sendable (String, Datacenter) async -> RequestResult>({ _, _ in .done(status: 200) })
     private let running = Mutex<[Running]>([])
+    /// What workers parked, and the faults of that.
+    let parked = ParkedRecords()
 
     init(partitions: Int32 = 2) async throws {
         directory = try TemporaryDirectory()
@@ -97,7 +108,7 @@ final class WorkerWorld: Sendable {
     /// Starts a worker in `datacenter`; `extra` are further lines of its worker.yaml, `rule` of its rule.
     func start(
         _ datacenter: Datacenter, topics: String = "[s]", extra: String = "", rule: String = "",
-        exec: String = "{uri: 'http://sink/{message.id}'}"
+        failures: String = "{retry_limit: 0, on_failure: halt}", exec: String = "{uri: 'http://sink/{message.id}'}"
     ) async throws -> Running {
         let servers = clusters.mapValues(\.bootstrapServers)
         let text = """
@@ -115,12 +126,13 @@ final class WorkerWorld: Sendable {
             drain_timeout: 5s
             checkpoints: {interval: 50ms, commit_interval: 200ms, hold: 1s}
             \(extra)
+            x-failures: &failures \(failures)
             rules:
               rule:
+                <<: *failures
                 topics: \(topics)
                 origins: [eqiad]
                 concurrency: 8
-                retry_limit: 0
                 exec: \(exec)
             \(rule)
             """
@@ -137,8 +149,21 @@ final class WorkerWorld: Sendable {
             let answer = answers.withLock { $0 }
             return await answer(id, datacenter)
         }
-        let worker = try process.groupWorker(Self.group, configuration.rules, cluster, lookups: counted, store: store, action: action)
-        let running = Running(worker: worker, task: Task { try await worker.run() }, lookups: lookups, counted: counted, store: store)
+        try await TopicKeeper(configuration, admin: lookups, logger: Self.quiet).makeAtStart()
+        let producer = FaultyProducer(try KafkaProducer(process.producerConfiguration(cluster)), parked, mirror: clusters[Self.codfw], datacenter)
+        let workers = try Worker.roles(of: configuration.rules).map { role in
+            try process.groupWorker(
+                Self.group, configuration.rules, role: role, cluster, lookups: counted, store: store, action: action,
+                parking: process.parking(producer))
+        }
+        let task = Task {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for worker in workers { group.addTask { try await worker.run() } }
+                try await group.waitForAll()
+            }
+        }
+        let running = Running(
+            worker: workers[0], retries: workers.count > 1 ? workers[1] : nil, task: task, lookups: lookups, counted: counted, store: store)
         self.running.withLock { $0.append(running) }
         return running
     }
@@ -214,5 +239,57 @@ final class CountingLookups: ClusterLookups {
     ) async throws(KafkaLogError) -> [TopicPartition: Result<OffsetLookup, KafkaLogError>] {
         count.withLock { $0 += 1 }
         return try await base.lookUp(times: times, timeout: timeout)
+    }
+}
+
+/// What workers parked and a broker acknowledged, and what is to go wrong with it.
+final class ParkedRecords: Sendable {
+    struct Entry: Sendable {
+        let topic: String
+        let partition: Int32
+        let json: JSONValue
+    }
+
+    private let entries = Mutex<[Entry]>([])
+    /// What sending answers instead; nil: it is sent. Asked with the topic.
+    private let fault = Mutex<@Sendable (String) async -> KafkaLogError?>({ _ in nil })
+
+    /// Decides what goes wrong from now on.
+    func fail(_ fault: @escaping @Sendable (String) async -> KafkaLogError?) { self.fault.withLock { $0 = fault } }
+    func failure(_ topic: String) async -> KafkaLogError? { await fault.withLock { $0 }(topic) }
+    func add(_ entry: Entry) { entries.withLock { $0.append(entry) } }
+
+    var all: [Entry] { entries.withLock { $0 } }
+    var retries: [Entry] { all.filter { $0.topic.contains(".retry.") } }
+    var errors: [Entry] { all.filter { $0.topic.hasSuffix(".error") } }
+}
+
+/// A worker's producer; what eqiad's broker acknowledged reaches codfw's cluster at once.
+struct FaultyProducer: RecordProducer {
+    private let base: KafkaProducer
+    private let parked: ParkedRecords
+    private let mirror: LocalKafkaCluster?
+
+    init(_ base: KafkaProducer, _ parked: ParkedRecords, mirror: LocalKafkaCluster?, _ datacenter: Datacenter) {
+        self.base = base
+        self.parked = parked
+        self.mirror = datacenter == WorkerWorld.eqiad ? mirror : nil
+    }
+
+    func send(contentsOf records: [ProducerRecord]) async -> [Result<Delivery, KafkaLogError>] {
+        var results: [Result<Delivery, KafkaLogError>] = []
+        for record in records {
+            if let error = await parked.failure(record.topic) {
+                results.append(.failure(error))
+                continue
+            }
+            let result = await base.send(contentsOf: [record])
+            results += result
+            guard case .success(let delivery)? = result.first, let value = record.value else { continue }
+            let raw = RawRecord(timestamp: record.timestamp?.milliseconds ?? -1, key: record.key, value: value)
+            if record.topic.contains(".retry.") { _ = try? mirror?.append([raw], to: record.topic, delivery.partition.partition) }
+            parked.add(.init(topic: record.topic, partition: delivery.partition.partition, json: (try? parseEvent(value)) ?? .null))
+        }
+        return results
     }
 }
