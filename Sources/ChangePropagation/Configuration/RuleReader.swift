@@ -9,7 +9,7 @@ struct RuleReader {
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
-        "switch", "exclude_topics", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
+        "switch", "exclude_topics", "sample", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
         "delivery", "decode_results",
     ]
 
@@ -39,9 +39,22 @@ struct RuleReader {
             timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
             order: map.choice("order", Rule.Order.allCases.map { ($0.rawValue, $0) }) ?? .none,
             onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .deadLetter,
-            cases: cases)
+            delayUntil: delayUntil(map), cases: cases)
         map.finish()
         return rule
+    }
+
+    private func delayUntil(_ map: ConfigurationMap) -> DueTime? {
+        guard let text = map.string("delay_until", "a template such as '{{message.delay_until}}'") else { return nil }
+        do throws(TemplateError) {
+            let template = try ValueTemplate(text: text)
+            if template.paths.isEmpty { throw TemplateError(message: "it names no field of the event; a template such as '{{message.delay_until}}' does") }
+            if template.paths.contains(where: { $0.root == .match }) { throw TemplateError(message: "captures can't stand here; name a field of the event") }
+            return DueTime(template: template)
+        } catch {
+            map.node("delay_until")?.report("\(map.describe("delay_until")): \(error.message)")
+            return nil
+        }
     }
 
     static func isName(_ name: String) -> Bool {

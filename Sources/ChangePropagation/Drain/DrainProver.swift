@@ -35,11 +35,8 @@ public struct DrainProver: Sendable {
             logger.warning("The origin can't be asked", metadata: ["origin": "\(key.origin)", "error": "\(error)"])
         }
         let rules = configuration.rules.filter { $0.group == key.group }
-        let retries = RetryTopics(service: configuration.service).retryTopics(of: rules, datacenters: [key.origin])
-        let own = rules.filter { $0.origins.contains(key.origin) }
-        let topics = Set(own.flatMap { $0.streams.map { OriginTopic(origin: key.origin, stream: $0).topic } } + retries.map(\.topic))
-            .union(assignment.partitions.keys)
-        let partitions = assignment.reported.union((inOrigin ?? []).filter { topics.contains($0.topic) }).sorted()
+        let topics = GroupTopics(rules: rules, service: configuration.service, datacenters: [key.origin])
+        let partitions = assignment.reported.union((inOrigin ?? []).filter { topics.role(of: $0.topic) != nil || assignment.partitions[$0.topic] != nil }).sorted()
         var proofs: [DrainProof] = []
         do {
             for (owner, owned) in Dictionary(grouping: partitions, by: { assignment.owner(of: $0) }).sorted(by: { $0.key < $1.key }) {

@@ -27,7 +27,7 @@ extension Rule {
     var freshAttempts: RetryAttempts { RetryAttempts(made: 0, left: retry.limit) }
 
     /// Whether events of this rule may go into a retry topic.
-    public var usesRetryTopics: Bool { makesRequests && retry.limit > 0 }
+    public var usesRetryTopics: Bool { makesRequests && (retry.limit > 0 || delayUntil != nil) }
 
     /// Whether the same request may be answered otherwise later.
     func isWorthARetry(_ failure: ActionFailure) -> Bool {

@@ -12,15 +12,43 @@ public struct RetryTopics: Sendable, Hashable {
     /// What follows the datacenter's prefix: events that nobody tries again by himself.
     public var errorStream: String { "\(service).error" }
 
-    /// Each datacenter's worker writes its own; all of them are read, so that pending retries are found wherever they were written.
-    public func retryTopics(of rules: [Rule], datacenters: Set<Datacenter>) -> [OriginTopic] {
-        let streams = Set(rules.filter(\.usesRetryTopics).flatMap(\.streams))
-        return datacenters.sorted().flatMap { origin in
-            streams.sorted().map { OriginTopic(origin: origin, stream: retryStream(of: $0)) }
-        }
+    /// The stream whose retries `retryStream` holds; nil: it is no retry stream of this service.
+    func stream(ofRetries retryStream: String) -> String? {
+        let prefix = "\(service).retry."
+        return retryStream.hasPrefix(prefix) ? String(retryStream.dropFirst(prefix.count)) : nil
     }
 
     /// What `group`'s retries are read as: one group id with two subscriptions would give each member partitions of topics that it does
     /// not read.
     public static func kafkaGroup(of group: String) -> String { group + "-retry" }
+}
+
+/// The topics of one group: its rules' streams, and the retry topics of those.
+struct GroupTopics: Sendable {
+    let rules: [Rule]
+    let service: String
+    let datacenters: Set<Datacenter>
+
+    /// As what the group reads `topic`, which carries its datacenter's prefix. nil: not at all.
+    func role(of topic: String) -> GroupWorker.Setup.Role? {
+        guard let topic = OriginTopic(topic: topic, known: datacenters) else { return nil }
+        if rules.contains(where: { $0.reads(topic) }) { return .events }
+        // Each datacenter's worker writes its own; all of them are read, so that pending retries are found wherever they were written.
+        guard let stream = RetryTopics(service: service).stream(ofRetries: topic.stream) else { return nil }
+        let isOurs = rules.contains { rule in
+            rule.usesRetryTopics && rule.origins.contains { rule.reads(OriginTopic(origin: $0, stream: stream)) }
+        }
+        return isOurs ? .retries : nil
+    }
+
+    /// Those that are known before the cluster is asked.
+    func named(_ role: GroupWorker.Setup.Role) -> Set<String> {
+        switch role {
+        case .events: return Set(rules.flatMap { $0.topics.map(\.topic) })
+        case .retries:
+            let names = RetryTopics(service: service)
+            let streams = rules.filter(\.usesRetryTopics).flatMap(\.streams).map(names.retryStream)
+            return Set(datacenters.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0).topic } })
+        }
+    }
 }

@@ -17,27 +17,24 @@ struct TopicKeeper: Sendable {
         self.logger = logger
     }
 
-    /// What has to be made in a cluster that has `topics` (name → partitions). A retry topic has as many partitions as its stream has there, so that
+    /// What has to be made in a cluster that has `topics` (name → partitions). A retry topic has as many partitions as its stream has, so that
     /// an event and its retries are in partitions of one number; streams that are not there yet are left for later. Every datacenter's retry
     /// topic is made, since a mirror may take minutes to make it, and a handover before that would have to wait for it.
     static func missing(_ configuration: WorkerConfiguration, in topics: [String: Int32]) -> [NewTopic] {
         let names = RetryTopics(service: configuration.service)
         let datacenters = Set(configuration.datacenters.keys)
         var wanted: [String: Int32] = [:]
-        for rule in configuration.rules where rule.usesRetryTopics || rule.onFailure == .deadLetter {
-            for stream in rule.streams {
-                let counts = datacenters.reduce(into: [Datacenter: Int32]()) { $0[$1] = topics[OriginTopic(origin: $1, stream: stream).topic] }
-                guard let most = counts.values.max() else { continue }
-                if rule.onFailure == .deadLetter || rule.usesRetryTopics {
-                    let error = OriginTopic(origin: configuration.datacenter, stream: names.errorStream).topic
-                    wanted[error] = max(most, wanted[error] ?? 0)
-                }
-                guard rule.usesRetryTopics else { continue }
-                for origin in datacenters {
-                    let retry = OriginTopic(origin: origin, stream: names.retryStream(of: stream)).topic
-                    wanted[retry] = max(counts[origin] ?? most, wanted[retry] ?? 0)
-                }
-            }
+        func want(_ origin: Datacenter, _ stream: String, _ count: Int32) {
+            let topic = OriginTopic(origin: origin, stream: stream).topic
+            wanted[topic] = max(count, wanted[topic] ?? 0)
+        }
+        for (name, count) in topics {
+            guard let topic = OriginTopic(topic: name, known: datacenters) else { continue }
+            let rules = configuration.rules.filter { $0.reads(topic) }
+            let isRetried = rules.contains(where: \.usesRetryTopics)
+            if isRetried || rules.contains(where: { $0.onFailure == .deadLetter }) { want(configuration.datacenter, names.errorStream, count) }
+            guard isRetried else { continue }
+            for origin in datacenters { want(origin, names.retryStream(of: topic.stream), count) }
         }
         return wanted.filter { topics[$0.key] == nil }.map { NewTopic($0.key, partitions: $0.value) }.sorted { $0.name < $1.name }
     }

@@ -14,6 +14,8 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case badHeader(name: String)
         /// A regular expression of the rule would need more steps than it may (`RegularExpression.matchLimit`).
         case tooCostly(expression: String)
+        /// What the rule's `delay_until` makes of the event is no time.
+        case notATime(String)
         /// A record of a retry topic that no worker wrote: this field is missing or of another type.
         case notParked(missing: String)
     }
@@ -32,6 +34,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .badURL: "bad_url"
         case .badHeader: "bad_header"
         case .tooCostly: "too_costly"
+        case .notATime: "not_a_time"
         case .notParked: "not_parked"
         }
     }
@@ -44,6 +47,7 @@ public struct EventError: Error, Sendable, Equatable, CustomStringConvertible {
         case .badURL(let url): "the rule's template makes \"\(url)\", which is not an http or https URL"
         case .badHeader(let name): "the rule's template puts a control character into the header \"\(name)\""
         case .tooCostly(let expression): "the rule's regular expression \(expression) would need too many steps on this event"
+        case .notATime(let text): "the rule's delay_until makes \"\(text)\", which is no ISO 8601 time and no number of seconds or milliseconds since 1970"
         case .notParked(let field): "this is no record of a retry topic: its field \(field) is missing or of another type"
         }
     }

@@ -49,6 +49,8 @@ public struct Rule: Sendable {
     public let timeout: Duration
     public let order: Order
     public let onFailure: FailurePolicy
+    /// When an event is to be acted on; nil: as it comes.
+    let delayUntil: DueTime?
 
     /// One way in which an event can be for this rule, and what is to be done then.
     struct Case: Sendable {
@@ -95,6 +97,9 @@ public struct Rule: Sendable {
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
     }
+
+    /// Whether the rule reads `topic`.
+    public func reads(_ topic: OriginTopic) -> Bool { origins.contains(topic.origin) && streams.contains(topic.stream) }
 
     /// Whether `evaluate` would act. Throws `tooCostly` when a regular expression would need too many steps on this event.
     public func matches(_ event: JSONValue) throws(EventError) -> Bool { try firstMatch(event) != nil }

@@ -216,14 +216,17 @@ extension GroupWorker {
 
     /// Partition counts of the origin's topics as this cluster has them.
     private func counts(of origin: Datacenter) -> [String: Int32] {
-        topicPartitionCounts.filter { setup.groupTopics.contains($0.key) && OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0 }
+        topicPartitionCounts.filter {
+            setup.topics.role(of: $0.key) != nil && OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0
+        }
     }
 
     func refreshTopics() async {
-        let wanted = setup.groupTopics.union(parking.map { [$0.errorTopic] } ?? [])
+        let topics = setup.topics
+        func isWanted(_ topic: String) -> Bool { topics.role(of: topic) != nil || topic == parking?.errorTopic }
         do {
             let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
-            for topic in metadata.topics where wanted.contains(topic.name) && topic.failure == nil {
+            for topic in metadata.topics where isWanted(topic.name) && topic.failure == nil {
                 topicPartitionCounts[topic.name] = Int32(topic.partitions.count)
             }
         } catch {
@@ -239,8 +242,8 @@ extension GroupWorker {
         // Topics that no rule here reads may be another worker's, whose rules are older or newer: it names them again at once.
         // Those that nobody names again are gone, and must not hold up a drain for ever.
         let now = clock.monotonic()
-        let ownTopics = setup.groupTopics
-        for topic in next.partitions.keys where !ownTopics.contains(topic) {
+        let ownTopics = setup.topics
+        for topic in next.partitions.keys where ownTopics.role(of: topic) == nil {
             let since = unclaimed[topic] ?? now
             unclaimed[topic] = since
             guard !counts.isEmpty, now &- since >= Self.unclaimedLimit else { continue }

@@ -71,7 +71,11 @@ extension GroupWorker {
             do throws(EventError) {
                 guard case .act(let requests) = try rule.evaluate(candidate.event) else { continue }
                 if origin == nil, !requests.isEmpty { origin = self.origin(of: record, partition, isJSON: true) }
-                steps.append(.act(rule, requests))
+                if let due = try delay(candidate, rule), let origin {
+                    steps.append(.park(parked(origin, rule: rule.name, reason: nil, schedule: .init(due: due, attempts: rule.freshAttempts))))
+                } else {
+                    steps.append(.act(rule, requests))
+                }
             } catch {
                 counts.failed += 1
                 if origin == nil { origin = self.origin(of: record, partition, isJSON: true) }
@@ -89,6 +93,12 @@ extension GroupWorker {
             }
         }
         return (steps, origin, candidate.due)
+    }
+
+    /// Until when the event waits in the retry topic before it is acted on; nil: it does not. One that has waited there does not wait again.
+    private func delay(_ candidate: Candidate, _ rule: Rule) throws(EventError) -> MillisecondTimestamp? {
+        guard setup.role == .events, rule.usesRetryTopics, let due = try rule.delayUntil?.time(of: candidate.event), due > clock.wall() else { return nil }
+        return due
     }
 
     private func plan(_ record: borrowing RecordView, unparsable error: EventError, _ partition: TopicPartition) -> Plan? {

@@ -64,14 +64,8 @@ public actor GroupWorker {
         /// The consumer group's id in Kafka.
         public var kafkaGroup: String { role == .events ? group : RetryTopics.kafkaGroup(of: group) }
 
-        /// The topics that this worker reads.
-        public var topics: Set<String> { role == .events ? eventTopics : retryTopics }
         /// All that belongs to the group's assignments, whoever of this process reads it.
-        var groupTopics: Set<String> { eventTopics.union(retryTopics) }
-        private var eventTopics: Set<String> { Set(rules.flatMap { $0.topics.map(\.topic) }) }
-        private var retryTopics: Set<String> {
-            Set(RetryTopics(service: service).retryTopics(of: rules, datacenters: datacenters).map(\.topic))
-        }
+        var topics: GroupTopics { GroupTopics(rules: rules, service: service, datacenters: datacenters) }
         /// Whose topics this worker reads. A failing event is parked in the datacenter that acts on it, wherever it came from.
         var origins: Set<Datacenter> { role == .events ? Set(rules.flatMap(\.origins)) : datacenters }
     }
@@ -171,7 +165,7 @@ public actor GroupWorker {
     /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
     /// a last checkpoint is written, and the group is left.
     public func run() async throws {
-        try await consumer.subscribe(to: setup.topics.sorted())
+        try await consumer.subscribe(to: setup.topics.named(setup.role).sorted())
         let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         assignmentHint = continuation
         try await withThrowingTaskGroup(of: Void.self) { group in

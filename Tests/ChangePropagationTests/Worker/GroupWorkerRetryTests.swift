@@ -225,4 +225,54 @@ struct GroupWorkerRetryTests {
             try await new.stop()
         }
     }
+
+    @Test("A retry that is due late does not hold up those behind it: it is parked anew with the same due time, and all others are passed")
+    func parkedAnew() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            world.answer { id, _ in
+                let tries = world.counts[id] ?? 0
+                return tries < (id == "e0" ? 3 : 2) ? .retriable(.timeout) : .done(status: 200)
+            }
+            // The second retry of e0 is due in 5 s.
+            let running = try await world.start(eqiad, failures: "{retry_limit: 2, retry_delay: 50ms, retry_factor: 100}")
+            try world.produce(0..<1)
+            try await eventually("its second retry waits") { world.parked.retries.count == 2 }
+            let ids = try world.produce(1..<160)
+            try await eventually("the others are done") { ids.allSatisfy { world.counts[$0] == 2 } }
+            try await eventually("it was parked anew") { world.parked.retries.count >= 162 }
+            let own = world.parked.retries.filter { $0.json["original_event"]?["id"] == "e0" }.map(\.json)
+            #expect(own[1]["due_at"] != nil && Set(own.map { $0["meta"]?["id"]?.string ?? "" }).count == own.count)
+            let drift = try own.dropFirst(2).map { record in
+                guard case .integer(let first)? = own[1]["due_at"], case .integer(let again)? = record["due_at"] else { throw TestTimeout("no due time") }
+                return abs(again - first)
+            }
+            #expect(drift.allSatisfy { $0 < 50 } && own.last?["retries_left"] == 0 && own.last?["attempt"] == 2)
+            try await eventually("it is done when it is due") { world.counts["e0"] == 3 }
+            try await eventually("all is passed") { try await retriesDone(world, 0)?.position.offset == Int64(world.parked.retries.count) }
+            #expect(world.parked.errors.isEmpty)
+            try await running.stop()
+        }
+    }
+
+    @Test("delay_until: an event whose time is to come waits in the retry topic and is acted on then, once; a time that is none is a dead letter")
+    func delayed() async throws {
+        try await WorkerWorld.run(partitions: 1) { world in
+            let cluster = try #require(world.clusters[eqiad])
+            let due = HostClock.system.wall().milliseconds + 1_500
+            for (id, until) in [("now", "1"), ("later", "\(due)"), ("odd", "\"soon\""), ("null", "null")] {
+                let value = #"{"id":"\#(id)","until":\#(until)}"#
+                try cluster.append([.init(timestamp: 5, value: Array(value.utf8))], to: WorkerWorld.topic, 0)
+            }
+            let running = try await world.start(eqiad, rule: "    delay_until: '{{message.until}}'", failures: "{retry_limit: 0}")
+            try world.produce(0..<2)
+            try await world.waitForCalls(["now", "null", "e0", "e1"])
+            #expect(world.counts["later"] == nil)
+            try await eventually("its source is passed") { try await world.checkpoint(0)?.position.offset == 6 }
+            try await world.waitForCalls(["later"])
+            #expect(HostClock.system.wall().milliseconds >= due)
+            #expect(world.parked.errors.map { $0.json["reason"]?["type"]?.string } == ["not_a_time"])
+            try await running.stop()
+            #expect(world.counts["later"] == 1 && world.counts["odd"] == nil)
+        }
+    }
 }

@@ -326,4 +326,62 @@ struct PartitionWorkTests {
             #expect(work.toWrite()?.position.offset == expected)
         }
     }
+
+    private func delayed(_ work: inout PartitionWork, _ offset: Int64, due: UInt64) throws {
+        let ticket = see(&work, offset)
+        var job = job(work, offset, try #require(ticket))
+        job.dueAt = due
+        work.enqueue(job)
+    }
+
+    @Test("Jobs that are not due hold nothing up, and come in the order of their due times")
+    func dueTimes() throws {
+        var work = try reading()
+        for (offset, due) in [(0, 300), (1, 100), (2, 200), (3, 0)] as [(Int64, UInt64)] { try delayed(&work, offset, due: due) }
+        work.releaseDue(now: 50)
+        let now = work.takeJob()
+        #expect(now?.offset == 3)
+        let none = work.takeJob()
+        #expect(none == nil)
+        work.releaseDue(now: 250)
+        let offsets = [work.takeJob()?.offset, work.takeJob()?.offset]
+        #expect(offsets == [1, 2])
+        let last = work.takeJob()
+        #expect(last == nil && work.delayed.count == 1)
+    }
+
+    @Test("The oldest one that is not due for long makes room when as much is done beyond it as can be named; one that is nearly due does not")
+    func parkedAnew() throws {
+        var work = try reading { $0.beyond = 2 }
+        let long = PartitionWork.nearlyDue + 1_000
+        try delayed(&work, 0, due: long + 500)
+        for offset in 1...2 as ClosedRange<Int64> {
+            try delayed(&work, offset, due: 0)
+            let none = work.takeParkedAnew(now: 0)
+            #expect(none == nil)
+            let taken = work.takeJob()
+            let job = try #require(taken)
+            work.ended(job, .finished)
+        }
+        let tooLate = work.takeParkedAnew(now: 1_500)
+        #expect(tooLate == nil, "it is due soon")
+        let taken = work.takeParkedAnew(now: 0)
+        let job = try #require(taken)
+        #expect(job.offset == 0 && work.delayed.isEmpty && !work.isIdle)
+        work.ended(job, .finished)
+        #expect(work.done()?.position.offset == 3)
+    }
+
+    @Test("Delayed jobs fill the memory: the partition is paused, and the oldest makes room after a while; dropped work forgets them")
+    func delayedAreBounded() throws {
+        var work = try reading()
+        for offset in 0..<PartitionWork.delayedLimit { try delayed(&work, Int64(offset), due: PartitionWork.delayedHold * 100) }
+        #expect(work.isOverfull && !work.hasRoom)
+        let tooSoon = work.takeParkedAnew(now: PartitionWork.delayedHold - 1)
+        #expect(tooSoon == nil)
+        let first = work.takeParkedAnew(now: PartitionWork.delayedHold)
+        #expect(first?.offset == 0)
+        work.stopBeginning(.revoking)
+        #expect(work.delayed.isEmpty)
+    }
 }
