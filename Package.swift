@@ -54,7 +54,10 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
+            dependencies: [
+                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics,
+                .product(name: "Hummingbird", package: "hummingbird"),
+            ],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",

@@ -192,6 +192,9 @@ import Testing
             "a Kafka setting of our own", edit("\"127.0.0.1:29092\"}", "\"127.0.0.1:29092\", kafka: {auto.offset.reset: latest, a: [1]}}"),
             #"worker.yaml:5:49: "auto.offset.reset" in "kafka" of datacenter "codfw" is set by switchback itself; a position that is gone is never skipped silently"#,
             #"worker.yaml:5:79: "a" in "kafka" of datacenter "codfw" must be a single value, not a list"#),
+        Case(
+            "an address without a port", edit("datacenter: eqiad", "datacenter: eqiad\nlisten: here"),
+            #"worker.yaml:3:9: "listen" must be host:port such as 127.0.0.1:9102, not "here""#),
         Case("no store", edit("{sqlite: state/switchback.sqlite}", "{}"), #"worker.yaml:6:8: "store" must have one of sqlite and etcd"#),
         Case(
             "an unknown store", edit("sqlite: state", "sqllite: state"),

@@ -25,6 +25,8 @@ import Logging
 /// | `standby` | true | whether partitions that another datacenter acts on are followed, so that a take-over begins at once |
 /// | `drain_timeout` | 25s (0 to 1h) | for finishing and the last checkpoint after SIGTERM |
 /// | `heartbeat` | none (100ms to 1h) | between records in `<dc>.switchback.heartbeat`; none are written unless it is set |
+/// | `listen` | none | `host:port` of the worker's own endpoints: `/healthz`, `/readyz`, `/metrics`, `/status` |
+/// | `ready_lag` | 5m (1s to 7d) | a worker whose oldest unfinished event is older is not ready |
 /// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
 /// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
@@ -49,10 +51,19 @@ public struct WorkerConfiguration: Sendable {
     public let drainTimeout: Duration
     /// nil: none are written.
     public let heartbeat: Duration?
+    /// Where the endpoints are served; nil: nowhere.
+    public let listen: ListenAddress?
+    public let readyLag: Duration
     public let logLevel: Logger.Level
     public let http: HTTPSettings
     /// In the order of the file; never empty.
     public let rules: [Rule]
+
+    public struct ListenAddress: Sendable, Equatable {
+        public let host: String
+        /// 0: any free one.
+        public let port: Int
+    }
 
     /// How to reach one datacenter's cluster.
     public struct ClusterSettings: Sendable, Equatable {

@@ -66,13 +66,15 @@ private struct WorkerConfigurationReader {
         let standby = map.bool("standby") ?? true
         let drainTimeout = map.duration("drain_timeout", in: .zero...(.seconds(3600))) ?? .seconds(25)
         let heartbeat = map.duration("heartbeat", in: .milliseconds(100)...(.seconds(3600)))
+        let listen = listen(map)
+        let readyLag = map.duration("ready_lag", in: .seconds(1)...(.seconds(7 * 86_400))) ?? .seconds(300)
         let logLevel = map.choice("log_level", Logger.Level.allCases.map { ($0.rawValue, $0) }) ?? .info
         map.finish()
         guard let service, let datacenter, let store else { return nil }
         return WorkerConfiguration(
             service: service, datacenter: datacenter, datacenters: datacenters, store: store, lease: lease, checkpoints: checkpoints,
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
-            standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, logLevel: logLevel, http: http, rules: rules)
+            standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, listen: listen, readyLag: readyLag, logLevel: logLevel, http: http, rules: rules)
     }
 
     private func service(_ map: ConfigurationMap) -> String? {
@@ -82,6 +84,15 @@ private struct WorkerConfigurationReader {
             map.node("service")?.report("\"service\" is made of letters, digits, \"-\", \"_\" and \".\", at most 100 of them; \"\(service)\" is not")
         }
         return service
+    }
+
+    private func listen(_ map: ConfigurationMap) -> WorkerConfiguration.ListenAddress? {
+        guard let text = map.string("listen", "host:port such as 127.0.0.1:9102") else { return nil }
+        guard let (host, port) = ScalarFormat.hostAndPort(text) else {
+            map.node("listen")?.report("\"listen\" must be host:port such as 127.0.0.1:9102, not \"\(text)\"")
+            return nil
+        }
+        return .init(host: host, port: port)
     }
 
     private func instance(_ map: ConfigurationMap) -> String? {

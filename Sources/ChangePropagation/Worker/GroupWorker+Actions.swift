@@ -16,10 +16,12 @@ extension GroupWorker {
                 continue
             }
             guard let work = partitions[run.partition], work.stage == .reading else { continue }
+            let before = counts.read
             for index in run.range {
                 // A restart throws away the rest of what was read.
                 guard take(batch, index, run.partition, now) else { break }
             }
+            readCounts[run.partition.topic, default: 0] += counts.read - before
             noticeActing(run.partition)
         }
         pump()
@@ -99,7 +101,7 @@ extension GroupWorker {
         nextTask += 1
         let id = nextTask
         let counts = topicPartitionCounts
-        let task = Task { [action, logger] in
+        let task = Task { [action] in
             var left = job
             var outcome = JobOutcome()
             // Asked right before every single request: a pause of this process may have outlasted the lease. Cancelled is what was dropped;
@@ -114,34 +116,19 @@ extension GroupWorker {
                     }
                     outcome.parked(event)
                 case .act(let rule, let requests):
-                    switch await action.run(requests, of: rule, mayStart: mayStart) {
-                    case .done, .ignored: break
-                    case .interrupted:
-                        outcome.ending = .again
+                    let began = self.clock.monotonic()
+                    let result = await action.run(requests, of: rule, mayStart: mayStart)
+                    let after = self.judge(result, rule, left)
+                    outcome.acts.append(.init(rule, result, after, seconds: Double(self.clock.monotonic() &- began) / 1e9))
+                    switch after {
+                    case .goOn: break
+                    case .stop(let ending):
+                        outcome.ending = ending
                         break steps
-                    case .failed(let failure, let tries):
-                        outcome.failures += 1
-                        let why = "rule \(rule.name), offset \(job.offset): \(failure), after \(tries) tries"
-                        let verdict = rule.verdict(on: failure, job.origin?.attempts ?? rule.freshAttempts)
-                        let reason = ParkedEvent.Reason(label: failure.label, message: "\(failure)")
-                        switch self.outcome(of: verdict, reason, rule: rule, job.origin) {
-                        case .halt:
-                            outcome.ending = .halt(why)
-                            break steps
-                        case .goOn:
-                            logger.error(
-                                "An action failed for good; its event is left behind (on_failure: skip)",
-                                metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
-                        case .park(let event):
-                            // What is left of this job is to park it: the request is not made again for that.
-                            left.steps[0] = .park(event)
-                            logger.log(
-                                level: event.schedule == nil ? .error : .notice,
-                                event.schedule == nil
-                                    ? "An action failed for good; its event becomes a dead letter" : "An action failed; its event is tried again later",
-                                metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
-                            continue steps
-                        }
+                    case .park(let event):
+                        // What is left of this job is to park it: the request is not made again for that.
+                        left.steps[0] = .park(event)
+                        continue steps
                     }
                 }
                 left.steps.removeFirst()
@@ -151,11 +138,41 @@ extension GroupWorker {
         actionTasks[id] = RunningAction(partition: job.partition, generation: job.generation, task: task)
     }
 
+    /// What becomes of `job` after an action of it.
+    nonisolated func judge(_ result: ActionResult, _ rule: Rule, _ job: Job) -> AfterAction {
+        switch result {
+        case .done, .ignored: return .goOn
+        case .interrupted: return .stop(.again)
+        case .failed(let failure, let tries):
+            let why = "rule \(rule.name), offset \(job.offset): \(failure), after \(tries) tries"
+            let verdict = rule.verdict(on: failure, job.origin?.attempts ?? rule.freshAttempts)
+            let metadata: Logger.Metadata = ["partition": "\(job.partition)", "reason": "\(why)"]
+            switch outcome(of: verdict, ParkedEvent.Reason(label: failure.label, message: "\(failure)"), rule: rule, job.origin) {
+            case .halt: return .stop(.halt(why))
+            case .goOn:
+                logger.error("An action failed for good; its event is left behind (on_failure: skip)", metadata: metadata)
+                return .goOn
+            case .park(let event):
+                if event.schedule == nil { logger.error("An action failed for good; its event becomes a dead letter", metadata: metadata) } else {
+                    logger.notice("An action failed; its event is tried again later", metadata: metadata)
+                }
+                return .park(event)
+            }
+        }
+    }
+
+    enum AfterAction {
+        case goOn
+        case stop(PartitionWork.Ending)
+        case park(ParkedEvent)
+    }
+
     private func ended(_ job: Job, _ outcome: JobOutcome, task: UInt64) {
         let ending = outcome.ending
         runningActions -= 1
         actionTasks[task] = nil
         counts.failed += outcome.failures
+        for act in outcome.acts { note(act, job.partition.topic) }
         counts.retried += outcome.retried
         counts.deadLettered += outcome.deadLettered
         if case .finished = ending, outcome.isActed { counts.acted += 1 }
@@ -173,20 +190,6 @@ extension GroupWorker {
         // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
         if case .again = ending { return }
         pump()
-    }
-}
-
-/// What came of a job so far.
-private struct JobOutcome {
-    var ending = PartitionWork.Ending.finished
-    var failures = 0
-    var retried = 0
-    var deadLettered = 0
-    /// All that its rules wanted was done.
-    var isActed: Bool { failures == 0 && retried == 0 && deadLettered == 0 }
-
-    mutating func parked(_ event: ParkedEvent) {
-        if event.schedule == nil { deadLettered += 1 } else { retried += 1 }
     }
 }
 

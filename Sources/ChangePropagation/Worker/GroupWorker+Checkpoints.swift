@@ -119,7 +119,10 @@ extension GroupWorker {
             guard let idle = await idleContent(partition) else { return nil }
             (content, base, revision) = idle
         }
-        guard let content, partitions[partition]?.generation == work.generation else { return nil }
+        guard let content, partitions[partition]?.generation == work.generation else {
+            if work.tracker != nil, content == nil { partitions[partition]?.storedAt = clock.monotonic() }
+            return nil
+        }
         // An earlier checkpoint of another cluster that is written on: what was finished here says nothing of what that one holds.
         let speaksOfHere = content.position.cluster == work.planner?.log.cluster
         let checkpoint = Checkpoint(
@@ -160,6 +163,7 @@ extension GroupWorker {
             storeAnswered()
             work.storedRevision = revision
             work.lastWritten = draft.done
+            work.storedAt = clock.monotonic()
             // A write of the epoch before says nothing for the present one, which others wait for.
             if isPresent { work.mustWrite = false }
             work.storedAhead = nil

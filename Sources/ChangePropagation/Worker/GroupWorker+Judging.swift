@@ -70,6 +70,7 @@ extension GroupWorker {
         for rule in candidate.rules {
             do throws(EventError) {
                 guard case .act(let requests) = try rule.evaluate(candidate.event) else { continue }
+                noteMatch(rule, partition.topic)
                 if origin == nil, !requests.isEmpty { origin = self.origin(of: record, partition, isJSON: true) }
                 if let due = try delay(candidate, rule), let origin {
                     steps.append(.park(parked(origin, rule: rule.name, reason: nil, schedule: .init(due: due, attempts: rule.freshAttempts))))

@@ -113,6 +113,14 @@ public actor GroupWorker {
     /// When topics of assignments that no rule here reads were first seen, by monotonic time.
     var unclaimed: [String: UInt64] = [:]
     var topicPartitionCounts: [String: Int32] = [:]
+    /// Whether the group has given this worker its share once.
+    var hasJoined = false
+    /// Records read to be acted on, by topic.
+    var readCounts: [String: Int] = [:]
+    var activities: [ActivityKey: GroupStatus.Activity] = [:]
+    /// Ends of the logs that are acted on, for `status`, and when they were asked for (monotonic nanoseconds; 0: never).
+    var logEnds: [TopicPartition: Position] = [:]
+    var endsAskedAt: UInt64 = 0
     /// Drained partitions that no write has taken up yet, and whether somebody is at it; both touched by `seal` alone.
     var toSeal: Set<TopicPartition> = []
     var isSealing = false
@@ -229,6 +237,7 @@ public actor GroupWorker {
     // MARK: Partitions coming and going
 
     private func accept(_ given: [TopicPartition]) async throws {
+        hasJoined = true
         for partition in given {
             guard let origin = OriginTopic(topic: partition.topic, known: setup.datacenters)?.origin else { continue }
             var orphans: [Int: Int] = [:]
@@ -289,6 +298,7 @@ public actor GroupWorker {
         cancelActions(of: partition)
         partitions[partition] = nil
         standbys[partition] = nil
+        logEnds[partition] = nil
         order.removeAll { $0 == partition }
     }
 

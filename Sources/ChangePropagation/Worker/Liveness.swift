@@ -20,6 +20,9 @@ final class Liveness: Sendable {
         state = Mutex(State(seen: now))
     }
 
+    /// When the worker's own loop came by last, in monotonic nanoseconds.
+    var lastBeat: UInt64 { state.withLock { $0.seen } }
+
     /// The worker's own loop came by. nil: all is well; else for how long it had not, and actions are held from now on.
     func beat(_ now: UInt64) -> UInt64? {
         state.withLock { state in

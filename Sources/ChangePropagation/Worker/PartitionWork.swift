@@ -62,6 +62,8 @@ struct PartitionWork: Sendable {
     /// The last epoch in which this partition is known to be sealed: in it nothing more is written. 0: none.
     var sealedEpoch: Int64 = 0
     var lastWritten: DonePrefix?
+    /// When all that was done was stored last, in monotonic nanoseconds; nil: not yet.
+    var storedAt: UInt64?
     /// Write at the next occasion though nothing moved: a new epoch, or the first time here.
     var mustWrite = false
     var lastCommitted: Int64 = -1
@@ -103,6 +105,7 @@ struct PartitionWork: Sendable {
         busyLanes = []
         mustWrite = false
         lastWritten = nil
+        storedAt = nil
         storedAhead = nil
         doneBelow = 0
         isAnnounced = false
@@ -144,6 +147,9 @@ struct PartitionWork: Sendable {
     }
 
     var isIdle: Bool { running.isEmpty }
+
+    /// When the unfinished record at `offset` was read, in monotonic nanoseconds; nil: it is not kept.
+    func readAt(_ offset: Int64) -> UInt64? { (running[offset] ?? waiting.first { $0.offset == offset } ?? delayed[offset: offset])?.readAt }
 
     var isActing: Bool {
         guard stage == .reading, case .acting? = planner?.phase else { return false }
@@ -330,7 +336,7 @@ struct PartitionWork: Sendable {
         return (step, gap)
     }
 
-    enum Ending { case finished, again, halt(String) }
+    enum Ending: Sendable { case finished, again, halt(String) }
 
     /// A job that was started has ended. False: it belonged to work that was dropped since.
     @discardableResult

@@ -93,15 +93,43 @@ public struct Worker: Sendable {
         defer { heartbeat?.cancel() }
         let keeping = Task { await keeper.run() }
         defer { keeping.cancel() }
-        try await withThrowingTaskGroup(of: Void.self) { [workers] group in
-            for worker in workers { group.addTask { try await worker.run() } }
-            // A group that ends ends the process: a supervisor's restart is better than half a worker.
+        try await run(workers, statusServer(workers))
+    }
+
+    /// Until every worker has ended. The first failure, the endpoints' too, stops all: a supervisor's restart is better than half a worker.
+    private func run(_ workers: [GroupWorker], _ server: StatusServer?) async throws {
+        let failure = await withTaskGroup(of: (isWorker: Bool, error: (any Error)?).self) { group in
+            func add(isWorker: Bool, _ body: @escaping @Sendable () async throws -> Void) {
+                group.addTask {
+                    do { try await body() } catch { return (isWorker, error) }
+                    return (isWorker, nil)
+                }
+            }
+            if let server { add(isWorker: false) { try await server.run() } }
+            for worker in workers { add(isWorker: true) { try await worker.run() } }
             var failure: (any Error)?
-            while !group.isEmpty {
-                do { try await group.next() } catch { failure = failure ?? error }
+            var left = workers.count
+            while left > 0, let ended = await group.next() {
+                failure = failure ?? ended.error
+                if ended.isWorker { left -= 1 }
                 for worker in workers { await worker.stop() }
             }
-            if let failure { throw failure }
+            group.cancelAll()
+            return failure
+        }
+        if let failure { throw failure }
+    }
+
+    /// nil: no endpoints were asked for.
+    private func statusServer(_ workers: [GroupWorker]) -> StatusServer? {
+        guard let listen = configuration.listen else { return nil }
+        return StatusServer(
+            address: (listen.host, listen.port), readyLag: configuration.readyLag, datacenter: configuration.datacenter,
+            datacenters: Set(configuration.datacenters.keys), logger: logger
+        ) {
+            var statuses: [GroupStatus] = []
+            for worker in workers { statuses.append(await worker.status()) }
+            return statuses
         }
     }
 
