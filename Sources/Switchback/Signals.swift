@@ -26,6 +26,20 @@ enum Signals {
         return stream
     }
 
+    /// SIGHUP as a stream. Signals that come while one is being served count once.
+    static func reload() -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        signal(SIGHUP, SIG_IGN)
+        let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: DispatchQueue(label: "switchback.reload"))
+        source.setEventHandler {
+            // Keeps the source alive as long as the process.
+            _ = source
+            continuation.yield()
+        }
+        source.resume()
+        return stream
+    }
+
     /// Touched on the signals' own queue only.
     private final class Counter: @unchecked Sendable {
         private var value = 0

@@ -10,7 +10,7 @@ struct WorkerCommand: AsyncParsableCommand {
         discussion: """
             Reads its topics through the datacenter's own Kafka cluster, acts on the events of the origins that are assigned to this
             datacenter, and keeps checkpoints in the shared store. SIGTERM drains: what runs is finished, a last checkpoint is
-            written.
+            written. SIGHUP reads the file again and takes up its rules, all or none.
 
             Example:
               switchback worker --config worker.yaml
@@ -31,6 +31,7 @@ struct WorkerCommand: AsyncParsableCommand {
             return
         }
         let logger = makeLogger("switchback.worker", level: configuration.logLevel)
-        try await Worker(configuration, logger: logger).run(until: Signals.stop())
+        let reloading = Worker.Reloading(on: Signals.reload()) { [config] in try WorkerConfiguration.load(path: config) }
+        try await Worker(configuration, logger: logger).run(until: Signals.stop(), reloading: reloading)
     }
 }

@@ -124,3 +124,18 @@ public struct WorkerConfiguration: Sendable {
         }
     }
 }
+
+extension WorkerConfiguration {
+    /// Names of the settings, rules left out, in which the two differ.
+    func differences(from other: WorkerConfiguration) -> Set<String> {
+        let same: [(name: String, isSame: Bool)] = [
+            ("service", service == other.service), ("datacenter", datacenter == other.datacenter), ("datacenters", datacenters == other.datacenters),
+            ("store", store == other.store), ("lease", lease == other.lease), ("checkpoints", checkpoints == other.checkpoints),
+            ("identity", identity == other.identity), ("dedupe_window", dedupeWindow == other.dedupeWindow), ("instance", instance == other.instance),
+            ("session_timeout", sessionTimeout == other.sessionTimeout), ("standby", standby == other.standby),
+            ("drain_timeout", drainTimeout == other.drainTimeout), ("heartbeat", heartbeat == other.heartbeat), ("listen", listen == other.listen),
+            ("ready_lag", readyLag == other.readyLag), ("log_level", logLevel == other.logLevel), ("http", http == other.http),
+        ]
+        return Set(same.filter { !$0.isSame }.map(\.name))
+    }
+}

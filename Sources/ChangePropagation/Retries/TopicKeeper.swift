@@ -2,8 +2,8 @@ import KafkaLog
 import Logging
 
 /// Sees to it that the topics into which a worker parks events are there: without them a failing event would hold its partition up.
-struct TopicKeeper: Sendable {
-    private let configuration: WorkerConfiguration
+actor TopicKeeper {
+    private var configuration: WorkerConfiguration
     private let admin: KafkaAdmin
     private let logger: Logger
 
@@ -49,11 +49,21 @@ struct TopicKeeper: Sendable {
                 + "or let this worker's user create topics")
     }
 
+    /// Makes what new rules need, and looks after that from now on. Throws `StartFailure`; then the old rules count.
+    func take(_ new: WorkerConfiguration) async throws {
+        let old = configuration
+        configuration = new
+        do { try await makeAtStart() } catch {
+            configuration = old
+            throw error
+        }
+    }
+
     /// Looks again and again until the task is cancelled.
     func run() async {
         while !Task.isCancelled {
             do { try await Task.sleep(for: Self.interval) } catch { return }
-            do {
+            do throws(KafkaLogError) {
                 for (topic, error) in try await make() {
                     logger.error(
                         "A topic for retries and dead letters is missing and can't be made; make it by hand",

@@ -6,7 +6,7 @@ import Logging
 /// Takes records through the rules, and runs the actions that they want within their slots.
 extension GroupWorker {
     /// How many actions of the group run at once.
-    private var slots: Int { setup.rules.map(\.concurrency).max() ?? 1 }
+    private var slots: Int { self.rules.map(\.concurrency).max() ?? 1 }
 
     func take(_ batch: RecordBatch) {
         let now = clock.monotonic()

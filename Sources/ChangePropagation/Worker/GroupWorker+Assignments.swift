@@ -5,7 +5,8 @@ import Logging
 
 /// Follows the assignments of the group's origins: takes them, drains and seals, or stands by.
 extension GroupWorker {
-    var origins: Set<Datacenter> { setup.origins }
+    /// Whose topics this worker reads. A failing event is parked in the datacenter that acts on it, wherever it came from.
+    var origins: Set<Datacenter> { setup.role == .events ? Set(rules.flatMap(\.origins)) : setup.datacenters }
 
     private func key(_ origin: Datacenter) -> AssignmentKey { AssignmentKey(group: setup.group, origin: origin) }
 
@@ -217,12 +218,12 @@ extension GroupWorker {
     /// Partition counts of the origin's topics as this cluster has them.
     private func counts(of origin: Datacenter) -> [String: Int32] {
         topicPartitionCounts.filter {
-            setup.topics.role(of: $0.key) != nil && OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0
+            topics.role(of: $0.key) != nil && OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0
         }
     }
 
     func refreshTopics() async {
-        let topics = setup.topics
+        let topics = topics
         func isWanted(_ topic: String) -> Bool { topics.role(of: topic) != nil || topic == parking?.errorTopic }
         do {
             let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
@@ -242,7 +243,7 @@ extension GroupWorker {
         // Topics that no rule here reads may be another worker's, whose rules are older or newer: it names them again at once.
         // Those that nobody names again are gone, and must not hold up a drain for ever.
         let now = clock.monotonic()
-        let ownTopics = setup.topics
+        let ownTopics = topics
         for topic in next.partitions.keys where ownTopics.role(of: topic) == nil {
             let since = unclaimed[topic] ?? now
             unclaimed[topic] = since

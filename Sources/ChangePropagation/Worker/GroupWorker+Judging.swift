@@ -57,7 +57,7 @@ extension GroupWorker {
     private func candidate(_ record: borrowing RecordView, _ json: JSONValue, _ partition: TopicPartition) throws(EventError) -> Candidate {
         guard setup.role == .retries else { return Candidate(rules: rules(for: partition), event: json) }
         let parked = try ParkedEvent(json, key: key(of: record))
-        let rules = setup.rules.filter { $0.name == parked.rule }
+        let rules = self.rules.filter { $0.name == parked.rule }
         return Candidate(
             rules: rules, event: json["original_event"] ?? .null,
             origin: Job.Origin(source: parked.source, payload: parked.payload, key: parked.key, attempts: parked.schedule?.attempts),
@@ -141,9 +141,9 @@ extension GroupWorker {
     private func key(of record: borrowing RecordView) -> [UInt8]? { record.withKey { key in key.map { Array($0) } } }
 
     private func rules(for partition: TopicPartition) -> [Rule] {
-        guard setup.role == .events else { return setup.rules.filter(\.usesRetryTopics) }
+        guard setup.role == .events else { return self.rules.filter(\.usesRetryTopics) }
         guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
-        return setup.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
+        return self.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
     }
 
     private func lane(of record: borrowing RecordView, _ steps: [Job.Step]) -> UInt64? {

@@ -63,14 +63,13 @@ public actor GroupWorker {
 
         /// The consumer group's id in Kafka.
         public var kafkaGroup: String { role == .events ? group : RetryTopics.kafkaGroup(of: group) }
-
-        /// All that belongs to the group's assignments, whoever of this process reads it.
-        var topics: GroupTopics { GroupTopics(rules: rules, service: service, datacenters: datacenters) }
-        /// Whose topics this worker reads. A failing event is parked in the datacenter that acts on it, wherever it came from.
-        var origins: Set<Datacenter> { role == .events ? Set(rules.flatMap(\.origins)) : datacenters }
     }
 
     let setup: Setup
+    /// The setup's, until others are taken up.
+    private(set) var rules: [Rule]
+    /// All that belongs to the group's assignments, whoever of this process reads it.
+    var topics: GroupTopics { GroupTopics(rules: rules, service: setup.service, datacenters: setup.datacenters) }
     let consumer: any GroupConsumer
     /// Asks for offsets on a connection of its own: a broker answers a connection in order, so behind a consumer's long poll
     /// each answer would come half a second late, and reading would stand still meanwhile.
@@ -151,6 +150,7 @@ public actor GroupWorker {
         parking: Parking? = nil, clock: HostClock = .system, logger: Logger
     ) {
         self.setup = setup
+        rules = setup.rules
         self.consumer = consumer
         self.lookups = lookups
         checkpointStore = CheckpointStore(store)
@@ -173,7 +173,7 @@ public actor GroupWorker {
     /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
     /// a last checkpoint is written, and the group is left.
     public func run() async throws {
-        try await consumer.subscribe(to: setup.topics.named(setup.role).sorted())
+        try await consumer.subscribe(to: topics.named(setup.role).sorted())
         let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         assignmentHint = continuation
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -191,6 +191,19 @@ public actor GroupWorker {
 
     /// Asks `run` to drain and to return.
     public func stop() { isStopping = true }
+
+    /// Judges what is read from now on by `rules`, which are of this group; what was judged already is done as it was. Topics that are new are read
+    /// from their beginning, those that are gone are given back.
+    func replace(_ rules: [Rule]) async {
+        let before = topics.named(setup.role)
+        self.rules = rules
+        let wanted = topics.named(setup.role)
+        assignmentHint?.yield()
+        guard wanted != before, !isStopping else { return }
+        do { try await consumer.subscribe(to: wanted.sorted()) } catch {
+            logger.error("Subscribing to the new rules' topics failed; a restart tries it again", metadata: ["error": "\(error)"])
+        }
+    }
 
     private func readingLoop() async throws {
         _ = liveness.beat(clock.monotonic())

@@ -29,18 +29,32 @@ public struct Worker: Sendable {
         public let description: String
     }
 
+    /// Reads the configuration again when `signals` fires (SIGHUP).
+    public struct Reloading: Sendable {
+        let signals: AsyncStream<Void>
+        let load: @Sendable () throws -> WorkerConfiguration
+
+        public init(on signals: AsyncStream<Void>, load: @escaping @Sendable () throws -> WorkerConfiguration) {
+            self.signals = signals
+            self.load = load
+        }
+    }
+
     /// Works until `stopSignal` fires, then drains within the drain timeout. Throws what keeps it from starting or going on.
-    public func run(until stopSignal: AsyncStream<Void>) async throws {
+    ///
+    /// - Parameter reloading: where new rules come from; nil: from nowhere.
+    public func run(until stopSignal: AsyncStream<Void>, reloading: Reloading? = nil) async throws {
         guard let cluster = configuration.datacenters[configuration.datacenter] else {
             throw StartFailure(description: "no cluster is configured for \(configuration.datacenter)")
         }
         let store = try await configuration.store.configuration().open(logger: logger)
         let stopping = StopSwitch()
         let http = HTTPAction(
-            settings: httpSettings, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) })
+            settings: httpSettings, version: Self.version,
+            connections: configuration.rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) })
         let action = RuleAction { request, rule in await http.send(request, for: rule) }
         let result: Result<Void, any Error>
-        let main = Task { try await self.work(cluster, store: store, action: action, stopping) }
+        let main = Task { try await self.work(cluster, store: store, action: action, stopping, reloading) }
         let listener = Task {
             for await _ in stopSignal {
                 // Before anything runs there is nothing to drain.
@@ -65,71 +79,69 @@ public struct Worker: Sendable {
     }
 
     private func work(
-        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ stopping: StopSwitch
+        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ stopping: StopSwitch, _ reloading: Reloading?
     ) async throws {
         try await waitFor(store.name) { _ = try await store.get(StoreKey("assignments")) }
         let lookups = try KafkaAdmin(clientConfiguration(cluster))
         defer { Task { await lookups.close() } }
-        var workers: [GroupWorker] = []
         try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await lookups.clusterID(timeout: .seconds(5)) }
         let keeper = TopicKeeper(configuration, admin: lookups, logger: logger)
         try await keeper.makeAtStart()
         let producer = try KafkaProducer(producerConfiguration(cluster))
         defer { Task { try? await producer.close(within: .seconds(1)) } }
         let parking = self.parking(producer)
-        for (group, rules) in Dictionary(grouping: configuration.rules, by: \.group).sorted(by: { $0.key < $1.key }) {
-            for role in Self.roles(of: rules) {
-                workers.append(
-                    try groupWorker(group, rules, role: role, cluster, lookups: lookups, store: store, action: action, parking: parking))
-            }
+        let fleet = WorkerFleet(logger: logger) { key, rules in
+            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking)
         }
         logger.info(
             "Working", metadata: [
                 "datacenter": "\(configuration.datacenter)", "kafka": "\(cluster.bootstrap)", "store": "\(store.name)",
                 "groups": "\(Set(configuration.rules.map(\.group)).sorted())",
             ])
-        guard await stopping.begin(workers) else { return }
+        guard await stopping.begin(fleet) else { return }
         let heartbeat = try startHeartbeat(cluster)
         defer { heartbeat?.cancel() }
-        let keeping = Task { await keeper.run() }
-        defer { keeping.cancel() }
-        try await run(workers, statusServer(workers))
+        let beside = [Task { await keeper.run() }, serveStatus(of: fleet), reload(reloading, fleet, keeper)]
+        defer { for task in beside { task.cancel() } }
+        try await fleet.run(configuration.rules)
     }
 
-    /// Until every worker has ended. The first failure, the endpoints' too, stops all: a supervisor's restart is better than half a worker.
-    private func run(_ workers: [GroupWorker], _ server: StatusServer?) async throws {
-        let failure = await withTaskGroup(of: (isWorker: Bool, error: (any Error)?).self) { group in
-            func add(isWorker: Bool, _ body: @escaping @Sendable () async throws -> Void) {
-                group.addTask {
-                    do { try await body() } catch { return (isWorker, error) }
-                    return (isWorker, nil)
+    /// Takes up new rules as they come. Whatever is wrong with them, the old ones stay.
+    private func reload(_ reloading: Reloading?, _ fleet: WorkerFleet, _ keeper: TopicKeeper) -> Task<Void, Never> {
+        Task {
+            guard let reloading else { return }
+            for await _ in reloading.signals {
+                do {
+                    let new = try reloading.load()
+                    let others = configuration.differences(from: new)
+                    guard others.isDisjoint(with: ["service", "datacenter", "datacenters"]) else {
+                        throw WorkerFleet.Refusal(description: "\(others.sorted().joined(separator: ", ")) changed; that takes a restart")
+                    }
+                    try await keeper.take(new)
+                    try await fleet.replace(new.rules)
+                    if !others.isEmpty {
+                        logger.warning("Only rules are reloaded; other changes take a restart", metadata: ["changed": "\(others.sorted())"])
+                    }
+                    logger.notice("The rules were reloaded", metadata: ["rules": "\(new.rules.map(\.name))"])
+                } catch {
+                    logger.error("The new rules are refused as a whole; the old ones stay", metadata: ["error": "\(error)"])
                 }
             }
-            if let server { add(isWorker: false) { try await server.run() } }
-            for worker in workers { add(isWorker: true) { try await worker.run() } }
-            var failure: (any Error)?
-            var left = workers.count
-            while left > 0, let ended = await group.next() {
-                failure = failure ?? ended.error
-                if ended.isWorker { left -= 1 }
-                for worker in workers { await worker.stop() }
-            }
-            group.cancelAll()
-            return failure
         }
-        if let failure { throw failure }
     }
 
-    /// nil: no endpoints were asked for.
-    private func statusServer(_ workers: [GroupWorker]) -> StatusServer? {
-        guard let listen = configuration.listen else { return nil }
-        return StatusServer(
-            address: (listen.host, listen.port), readyLag: configuration.readyLag, datacenter: configuration.datacenter,
-            datacenters: Set(configuration.datacenters.keys), logger: logger
-        ) {
-            var statuses: [GroupStatus] = []
-            for worker in workers { statuses.append(await worker.status()) }
-            return statuses
+    private func serveStatus(of fleet: WorkerFleet) -> Task<Void, Never> {
+        Task {
+            guard let listen = configuration.listen else { return }
+            let server = StatusServer(
+                address: (listen.host, listen.port), readyLag: configuration.readyLag, datacenter: configuration.datacenter,
+                datacenters: Set(configuration.datacenters.keys), logger: logger
+            ) {
+                var statuses: [GroupStatus] = []
+                for worker in await fleet.workers { statuses.append(await worker.status()) }
+                return statuses
+            }
+            do { try await server.run() } catch { fleet.fail(error) }
         }
     }
 
@@ -237,21 +249,21 @@ public struct Worker: Sendable {
 
 /// Knows what has to be stopped, from the first moment on.
 private actor StopSwitch {
-    private var workers: [GroupWorker] = []
+    private var fleet: WorkerFleet?
     private var isStopped = false
 
     /// False: it was stopped before anything began.
-    func begin(_ workers: [GroupWorker]) -> Bool {
+    func begin(_ fleet: WorkerFleet) -> Bool {
         guard !isStopped else { return false }
-        self.workers = workers
+        self.fleet = fleet
         return true
     }
 
     /// Stops what runs; false when nothing does yet.
-    func stop() async -> Bool {
+    func stop() -> Bool {
         isStopped = true
-        for worker in workers { await worker.stop() }
-        return !workers.isEmpty
+        fleet?.stop()
+        return fleet != nil
     }
 }
 
