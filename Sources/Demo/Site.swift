@@ -108,9 +108,6 @@ final class Site {
                 topic: \(DemoConfiguration.stream)
                 match_not: {type: categorize}
                 concurrency: 16
-                retry_limit: 0
-                immediate_retries: 5
-                on_failure: halt
                 exec:
                   method: post
                   uri: 'http://127.0.0.1:\(sink)/propagate/\(datacenter)/{message.meta.id}'

@@ -115,11 +115,15 @@ struct EndpointTests {
     @Test("A worker that has not joined its group, or whose loop stands still, is told")
     func pure() {
         var group = GroupStatus(
-            group: "g", isAssigned: false, isStoreReachable: true, silentSeconds: 0, events: [:], unparsable: 0, retried: 0, deadLettered: 0, gaps: 0,
+            group: "g", readsRetries: false, isAssigned: false, isStoreReachable: true, silentSeconds: 0, events: [:], unparsable: 0, retried: 0, deadLettered: 0, gaps: 0,
             activities: [], origins: [], partitions: [])
         #expect(Readiness([group], lagLimit: 1).reasons == ["group g has not been given partitions yet"])
         group.isAssigned = true
         #expect(Readiness([group], lagLimit: 1).reasons.isEmpty)
+        group.partitions = [.init(topic: "eqiad.s", partition: 0, stage: "reading", lagSeconds: 9, running: 0, waiting: 0, delayed: 0)]
+        #expect(Readiness([group], lagLimit: 5).reasons == ["eqiad.s/0 is 9 s behind (group g)"] && Readiness([group], lagLimit: 10).reasons.isEmpty)
+        group.readsRetries = true
+        #expect(Readiness([group], lagLimit: 5).reasons.isEmpty)
         #expect(Readiness([], lagLimit: 1).reasons == ["the worker has not begun yet"])
     }
 

@@ -1,7 +1,9 @@
-import KafkaLog
+import Synchronization
+import TestSupport
 import Testing
 
 @testable import ChangePropagation
+@testable import KafkaLog
 
 @Suite struct ParkedEventTests {
     private let eqiad = Datacenter("eqiad")!
@@ -94,4 +96,42 @@ import Testing
         let due = DueTime(template: try ValueTemplate(text: "{{message.t}}"))
         #expect(errorOf { _ = try due.time(of: event(#"{"t":\#(json)}"#)) }?.label == "not_a_time")
     }
+
+    /// Takes records until it is broken; then it fails for ever.
+    private final class Fragile: RecordProducer {
+        let number: Int
+        let isBroken: Bool
+        init(_ number: Int) {
+            self.number = number
+            isBroken = number == 1
+        }
+
+        func send(contentsOf records: [ProducerRecord]) async -> [Result<Delivery, KafkaLogError>] {
+            records.map { _ in
+                isBroken ? .failure(.closed) : .success(Delivery(partition: .init(topic: "t", partition: Int32(number)), position: nil, timestamp: nil))
+            }
+        }
+    }
+
+    @Test func aProducerThatCantGoOnIsReplacedOnce() async throws {
+        let made = Mutex(0), closed = Mutex<[Int]>([])
+        let producer = RenewingProducer(logger: WorkerWorld.quiet) {
+            Fragile(made.withLock {
+                $0 += 1
+                return $0
+            })
+        } close: { old in
+            closed.withLock { $0.append((old as? Fragile)?.number ?? 0) }
+        }
+        let record = ProducerRecord(topic: "t", value: [])
+        #expect(await producer.send(contentsOf: [record]).first?.isFailure == true)
+        for _ in 0..<2 { #expect(try await producer.send(contentsOf: [record]).first?.get().partition.partition == 2) }
+        try await eventually("the broken one is closed") { closed.withLock { $0 } == [1] }
+        await producer.end()
+        #expect(made.withLock { $0 } == 2 && closed.withLock { $0 } == [1, 2])
+    }
+}
+
+extension Result {
+    fileprivate var isFailure: Bool { if case .failure = self { true } else { false } }
 }

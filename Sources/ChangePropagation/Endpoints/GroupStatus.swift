@@ -56,6 +56,8 @@ public struct GroupStatus: Sendable, Hashable, Codable {
 
     /// Kafka's name of it.
     public var group: String
+    /// Whether it reads the retry topics.
+    public var readsRetries: Bool
     /// Whether the group has given this worker its share (which may be nothing).
     public var isAssigned: Bool
     public var isStoreReachable: Bool
@@ -86,7 +88,8 @@ struct Readiness: Sendable {
         for group in groups {
             if !group.isAssigned { reasons.append("group \(group.group) has not been given partitions yet") }
             if !group.isStoreReachable { reasons.append("group \(group.group) can't use the checkpoint store") }
-            let late = group.partitions.filter { ($0.lagSeconds ?? 0) > lagLimit && !$0.topic.contains(".retry.") }
+            // Retries wait for as long as they were told to.
+            let late = group.readsRetries ? [] : group.partitions.filter { ($0.lagSeconds ?? 0) > lagLimit }
             for partition in late.prefix(Self.namedLimit) {
                 reasons.append("\(partition.topic)/\(partition.partition) is \(Int(partition.lagSeconds ?? 0)) s behind (group \(group.group))")
             }

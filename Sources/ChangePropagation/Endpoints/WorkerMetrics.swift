@@ -13,6 +13,7 @@ struct WorkerMetrics {
         events(&out)
         actions(&out)
         partitions(&out)
+        retries(&out)
         standby(&out)
         states(&out)
         return out.text
@@ -67,13 +68,20 @@ struct WorkerMetrics {
             ("switchback_checkpoint_age_seconds", "Since when what is done is not all stored.", \.checkpointAgeSeconds),
             ("switchback_actions_running", "Actions that run now.", { Double($0.running) }),
             ("switchback_actions_waiting", "Events that wait for a slot.", { Double($0.waiting) }),
-            ("switchback_retries_waiting", "Retries in memory that are not due yet.", { $0.topic.contains(".retry.") ? Double($0.delayed) : nil }),
         ]
         for (name, help, value) in gauges {
             out.family(name, .gauge, help)
             each { (group, partition: GroupStatus.Partition) in
                 if let value = value(partition) { out.sample(name, labels(group, partition), value) }
             }
+        }
+    }
+
+    private func retries(_ out: inout PrometheusText) {
+        let name = "switchback_retries_waiting"
+        out.family(name, .gauge, "Retries in memory that are not due yet.")
+        each { (group, partition: GroupStatus.Partition) in
+            if group.readsRetries { out.sample(name, labels(group, partition), partition.delayed) }
         }
     }
 

@@ -87,8 +87,12 @@ public struct Worker: Sendable {
         try await waitFor("Kafka at \(cluster.bootstrap)") { _ = try await lookups.clusterID(timeout: .seconds(5)) }
         let keeper = TopicKeeper(configuration, admin: lookups, logger: logger)
         try await keeper.makeAtStart()
-        let producer = try KafkaProducer(producerConfiguration(cluster))
-        defer { Task { try? await producer.close(within: .seconds(1)) } }
+        let producer = RenewingProducer(logger: logger) {
+            try KafkaProducer(producerConfiguration(cluster))
+        } close: { old in
+            try? await (old as? KafkaProducer)?.close(within: .seconds(1))
+        }
+        defer { Task { await producer.end() } }
         let parking = self.parking(producer)
         let fleet = WorkerFleet(logger: logger) { key, rules in
             try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking)
