@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
         .target(
             name: "KafkaLog",
             dependencies: ["CRdKafka", logging, metrics],
@@ -54,7 +55,7 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
+            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",
@@ -95,7 +96,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "KafkaLog", "LocalKafka", "Demo", "Handover", "Checkpoints", logging,
+                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "ChangePropagation", "Handover", "Checkpoints", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -123,5 +124,6 @@ let package = Package(
             dependencies: ["Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", "TestSupport"],
             swiftSettings: strict),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx17
 )

@@ -209,8 +209,6 @@ import Testing
             #"worker.yaml:1:10: "service": {env(NAME)} is not supported yet; write the value"#),
         Case("no rules", edit("rules:\n  purge:\n", "rules: {}\n"), #"worker.yaml:7:8: "rules" is empty; give at least one rule"#),
         Case("rules without a value", edit("rules:\n  purge:\n", "rules:\n"), #"worker.yaml:7:1: "rules" has no value; give it one or remove the line"#),
-        Case("one group for two rules", smallestFile + "    topic: a\n  other: {topic: b, group: purger-purge}\n",
-            #"worker.yaml:10:3: rule "other" has the group "purger-purge" of rule "purge"; rules that share a group are not supported yet"#),
         Case("a rule's name that can't be one", smallestFile + "    topic: a\n  'a b': {topic: b}\n",
             #"worker.yaml:10:3: a rule's name is made of letters, digits, "-", "_" and ".", at most 100 of them; "a b" is not"#),
         Case("checkpoints out of bounds", smallestFile + "    topic: a\ncheckpoints: {interval: 1ms, tail: 0}\n",

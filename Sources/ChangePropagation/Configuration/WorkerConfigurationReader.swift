@@ -258,10 +258,6 @@ private struct WorkerConfigurationReader {
         var rules: [Rule] = []
         for entry in inner.allEntries {
             guard let rule = reader.read(entry.key, entry.keyNode, entry.value) else { continue }
-            if let other = rules.first(where: { $0.group == rule.group && !rule.group.isEmpty }) {
-                entry.keyNode.report(
-                    "rule \"\(rule.name)\" has the group \"\(rule.group)\" of rule \"\(other.name)\"; rules that share a group are not supported yet")
-            }
             rules.append(rule)
         }
         return rules

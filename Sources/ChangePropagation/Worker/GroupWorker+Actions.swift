@@ -16,26 +16,57 @@ extension GroupWorker {
                 continue
             }
             guard let work = partitions[run.partition], work.stage == .reading else { continue }
-            for index in run.range {
+            let rules = rules(for: run.partition.topic)
+            var index = run.range.lowerBound
+            while true {
+                index = skim(batch, index..<run.range.upperBound, run.partition, rules, now)
                 // A restart throws away the rest of what was read.
-                guard take(batch, index, run.partition, now) else { break }
+                guard index < run.range.upperBound, take(batch, index, run.partition, rules.rules, now) else { break }
+                index += 1
             }
             noticeActing(run.partition)
         }
         pump()
     }
 
-    private func take(_ batch: RecordBatch, _ index: Int, _ partition: TopicPartition, _ now: UInt64) -> Bool {
+    /// Index of the first record that has to be read whole.
+    private func skim(_ batch: RecordBatch, _ range: Range<Int>, _ partition: TopicPartition, _ rules: TopicRules, _ now: UInt64) -> Int {
+        guard let screen = rules.screen else { return range.lowerBound }
+        let taken = partitions[partition]?.skim(batch, range, now: now, limits: limits) { glance(at: $0, screen) }
+        guard let (end, skipped) = taken else { return range.lowerBound }
+        counts.read += end - range.lowerBound
+        counts.skipped += skipped
+        return end
+    }
+
+    /// What the record is, where a look is enough to tell that no rule wants it; nil: it has to be read whole.
+    private func glance(at record: borrowing RecordView, _ screen: EventScreen) -> (Fingerprint, hasIdentity: Bool)? {
+        var identity: Fingerprint?
+        let isUnwanted = record.withValue { bytes in
+            guard let bytes else { return false }
+            return screen.look(bytes) { sight in
+                if let bytes = sight?.identity, !bytes.isEmpty { identity = Fingerprint.ofIdentity(bytes) }
+                return sight?.isUnwanted ?? false
+            }
+        }
+        guard isUnwanted else { return nil }
+        if let identity { return (identity, true) }
+        // It may be a number.
+        if case .json = setup.identity { return nil }
+        return fingerprint(of: record, event: nil)
+    }
+
+    /// False: nothing more of this run is wanted.
+    private func take(_ batch: RecordBatch, _ index: Int, _ partition: TopicPartition, _ rules: [Rule], _ now: UInt64) -> Bool {
         batch.withRecord(at: index) { record in
             counts.read += 1
             let parsed: Result<JSONValue, EventError> = record.withValue { bytes in
                 guard let bytes else { return .success(.null) }
                 do throws(EventError) { return .success(try parseEvent(bytes)) } catch { return .failure(error) }
             }
-            let type = record.timestampType
             let (fingerprint, hasIdentity) = fingerprint(of: record, event: try? parsed.get())
             let seen = partitions[partition]?.see(
-                offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: type,
+                offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: record.timestampType,
                 now: now, limits: limits)
             switch seen {
             case .nothing?: return true
@@ -45,7 +76,7 @@ extension GroupWorker {
                 return false
             case .event(let ticket)?:
                 noticeActing(partition)
-                judge(record, parsed, partition, ticket, fingerprint)
+                judge(record, parsed, partition, rules, ticket, fingerprint)
                 return partitions[partition]?.stage == .reading
             }
         }
@@ -64,7 +95,7 @@ extension GroupWorker {
 
     /// Asks the rules about one event, and queues what they want done.
     private func judge(
-        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition,
+        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition, _ rules: [Rule],
         _ ticket: PrefixTracker.Ticket, _ fingerprint: Fingerprint
     ) {
         let event: JSONValue
@@ -77,7 +108,7 @@ extension GroupWorker {
         case .failure(let error):
             counts.unparsable += 1
             let why = "offset \(record.offset): \(error)"
-            if rules(for: partition).contains(where: { $0.onFailure == .halt }) { return halt(partition, why, at: record.offset) }
+            if rules.contains(where: { $0.onFailure == .halt }) { return halt(partition, why, at: record.offset) }
             // It moves the prefix all the same.
             logger.error(
                 "An event can't be parsed; it is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
@@ -85,18 +116,20 @@ extension GroupWorker {
             return
         }
         var actions: [(rule: Rule, requests: [ActionRequest])] = []
-        for rule in rules(for: partition) {
+        for index in rules.indices {
             do throws(EventError) {
-                if case .act(let requests) = try rule.evaluate(event) { actions.append((rule, requests)) }
+                if case .act(let requests) = try rules[index].evaluate(event) { actions.append((rules[index], requests)) }
             } catch {
+                let rule = rules[index]
                 counts.failed += 1
                 let why = "rule \(rule.name), offset \(record.offset): \(error)"
                 if rule.onFailure == .halt { return halt(partition, why, at: record.offset) }
                 logger.error("An event is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
             }
         }
-        guard !actions.isEmpty else {
-            counts.skipped += 1
+        guard actions.contains(where: { !$0.requests.isEmpty }) else {
+            // Nothing is to be sent for it.
+            if actions.isEmpty { counts.skipped += 1 } else { counts.acted += 1 }
             partitions[partition]?.finishSkipped(ticket)
             return
         }
@@ -108,9 +141,15 @@ extension GroupWorker {
                 size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) } }))
     }
 
-    private func rules(for partition: TopicPartition) -> [Rule] {
-        guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
-        return setup.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
+    private func rules(for topic: String) -> TopicRules {
+        if let known = topicRules[topic] { return known }
+        var rules: [Rule] = []
+        if let read = OriginTopic(topic: topic, known: setup.datacenters) {
+            rules = setup.rules.filter { $0.streams.contains(read.stream) && $0.origins.contains(read.origin) }
+        }
+        let made = TopicRules(rules: rules, screen: EventScreen(rules, identity: setup.identity))
+        topicRules[topic] = made
+        return made
     }
 
     private func lane(of record: borrowing RecordView, _ rules: [Rule]) -> UInt64? {
@@ -207,4 +246,11 @@ extension EventIdentity {
     fileprivate var needsHeaders: Bool {
         if case .header = self { true } else { false }
     }
+}
+
+/// The rules that read one topic.
+struct TopicRules {
+    let rules: [Rule]
+    /// nil: each event has to be read whole.
+    let screen: EventScreen?
 }

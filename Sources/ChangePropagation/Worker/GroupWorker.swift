@@ -90,6 +90,8 @@ public actor GroupWorker {
     var topicPartitionCounts: [String: Int32] = [:]
     /// Drained partitions that no write has taken up yet, and whether somebody is at it; both touched by `seal` alone.
     var toSeal: Set<TopicPartition> = []
+    /// By topic, as they were asked for.
+    var topicRules: [String: TopicRules] = [:]
     var isSealing = false
     /// How partitions were gone on with: written to the store beside the checkpoints, many at once, by `checkpointLoop`.
     var resumeReports: [TopicPartition: ResumeReport] = [:]

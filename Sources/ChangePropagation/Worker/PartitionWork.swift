@@ -188,11 +188,11 @@ struct PartitionWork: Sendable {
         offset: Int64, fingerprint: Fingerprint, hasIdentity: Bool, timestamp: MillisecondTimestamp?, type: TimestampType, now: UInt64,
         limits: PrefixTracker.Limits
     ) -> Seen {
-        guard stage == .reading, var planner else { return .nothing }
+        guard case .reading = stage, let verdict = planner?.see(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now) else {
+            return .nothing
+        }
         nextOffset = max(nextOffset, offset &+ 1)
         lastReadAt = now
-        let verdict = planner.see(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now)
-        self.planner = planner
         switch verdict {
         case .scanned:
             if hasIdentity { _ = recent.insert(fingerprint) }
@@ -220,6 +220,34 @@ struct PartitionWork: Sendable {
             }
             return .event(ticket)
         }
+    }
+
+    /// Takes records that no rule wants, as long as one follows the other while acting: of most events that is all there is to do.
+    ///
+    /// - Parameter unwanted: what a record is, if it is one that no rule wants.
+    /// - Returns: index of the first record that was not taken; how many were unwanted.
+    mutating func skim(
+        _ batch: RecordBatch, _ range: Range<Int>, now: UInt64, limits: PrefixTracker.Limits,
+        unwanted: (borrowing RecordView) -> (Fingerprint, hasIdentity: Bool)?
+    ) -> (end: Int, skipped: Int) {
+        guard isActing else { return (range.lowerBound, 0) }
+        var skipped = 0
+        for index in range {
+            let isTaken = batch.withRecord(at: index) { record in
+                guard let (fingerprint, hasIdentity) = unwanted(record) else { return false }
+                // While acting nothing restarts the reading.
+                let seen = see(
+                    offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp,
+                    type: record.timestampType, now: now, limits: limits)
+                if case .event(let ticket) = seen {
+                    tracker?.finished(ticket, .skipped)
+                    skipped += 1
+                }
+                return true
+            }
+            guard isTaken else { return (index, skipped) }
+        }
+        return (range.upperBound, skipped)
     }
 
     /// The planner has found the place: tracking begins there.
@@ -403,27 +431,4 @@ struct PartitionWork: Sendable {
 private enum Generations {
     private static let last = Atomic<Int>(0)
     static func next() -> Int { last.add(1, ordering: .relaxed).newValue }
-}
-
-/// The last W identities of a partition.
-struct RecentIdentities: Sendable {
-    private let limit: Int
-    private var order: Deque<Fingerprint> = []
-    private var known: Set<Fingerprint> = []
-
-    init(limit: Int) { self.limit = limit }
-
-    /// False when it is among the last ones already.
-    mutating func insert(_ identity: Fingerprint) -> Bool {
-        guard limit > 0 else { return true }
-        guard known.insert(identity).inserted else { return false }
-        order.append(identity)
-        if order.count > limit { known.remove(order.removeFirst()) }
-        return true
-    }
-
-    mutating func removeAll() {
-        order = []
-        known = []
-    }
 }
