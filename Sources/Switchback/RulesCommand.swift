@@ -36,7 +36,7 @@ struct RulesCommand: AsyncParsableCommand {
                 let cases = rule.requestCounts
                 let requests = cases.map { $0 == 0 ? "nothing" : $0 == 1 ? "1 request" : "\($0) requests" }.joined(separator: " / ")
                 return Row(
-                    rule: rule.name, reads: rule.topics.map(\.topic).joined(separator: " "),
+                    rule: rule.name, reads: (rule.topics.map(\.topic) + rule.selection.patterns).joined(separator: " "),
                     does: (cases.count > 1 ? "\(cases.count) cases: " : "") + requests,
                     retries: rule.retry.limit == 0 ? "none, then \(rule.onFailure)" : "\(rule.retry.limit), then \(rule.onFailure)", group: rule.group)
             }
@@ -75,9 +75,9 @@ struct RulesCommand: AsyncParsableCommand {
         func run() throws {
             let configuration = try WorkerConfiguration.load(path: file)
             let parsed = try readEvent()
-            let rules = configuration.rules.filter { rule in stream.map { rule.streams.contains($0) } ?? true }
+            let rules = configuration.rules.filter { rule in stream.map { rule.selection.contains($0) } ?? true }
             guard !rules.isEmpty else {
-                let known = Set(configuration.rules.flatMap(\.streams)).sorted().joined(separator: ", ")
+                let known = Set(configuration.rules.flatMap { $0.streams + $0.selection.patterns }).sorted().joined(separator: ", ")
                 throw Failure("--stream \(stream ?? ""): no rule of \(file) reads it; they read \(known)", code: 2)
             }
             let trials = rules.map { $0.trial(parsed) }

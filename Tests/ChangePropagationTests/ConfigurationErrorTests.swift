@@ -56,8 +56,14 @@ import Testing
             "a topic that Kafka would refuse", "topic: page change",
             #"worker.yaml:9:12: "topic" in rule "purge": "page change" can't be a topic; letters, digits, ".", "-" and "_" can, at most 243 of them"#),
         Case(
-            "topics by regular expression", "topic: '/mediawiki\\..*/'",
-            #"worker.yaml:9:12: "topic" in rule "purge": topics by regular expression (/mediawiki\..*/) are not supported yet; name the streams"#),
+            "a broken expression for topics", "topic: '/mediawiki\\.(/'",
+            #"worker.yaml:9:12: "topic" in rule "purge": missing closing parenthesis (at character 12 of /mediawiki\.(/)"#),
+        Case(
+            "an expression that is not closed", "topic: '/mediawiki'",
+            #"worker.yaml:9:12: "topic" in rule "purge": "/mediawiki" is neither a stream's name nor a regular expression; that is written /…/"#),
+        Case(
+            "everything excluded", "topics: [a, b]\nexclude_topics: ['/./']",
+            #"worker.yaml:10:21: "exclude_topics" in rule "purge" leaves nothing to read"#),
         Case(
             "an origin that is no datacenter", "topic: a\norigins: [eqiad, codwf]",
             #"worker.yaml:10:22: "origins" in rule "purge": no such datacenter "codwf"; "datacenters" lists codfw, eqiad; did you mean "codfw"?"#),
@@ -72,8 +78,8 @@ import Testing
             #"worker.yaml:10:19: "match" in rule "purge": an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent"#
         ),
         Case(
-            "features of the whole rule engine", "topic: a\nexclude_topics: []\nsample: 0.1\nclaim_ttl: 10",
-            #"worker.yaml:10:5: "exclude_topics" in rule "purge" is not supported yet; remove it"#,
+            "features of the whole rule engine", "topic: a\nreport: x\nsample: 0.1\nclaim_ttl: 10",
+            #"worker.yaml:10:5: "report" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:11:5: "sample" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:12:5: "claim_ttl" in rule "purge" is not supported yet; remove it"#),
         Case(

@@ -9,7 +9,7 @@ struct RuleReader {
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
-        "switch", "exclude_topics", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
+        "switch", "sample", "delay_until", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
         "delivery", "decode_results",
     ]
 
@@ -20,7 +20,7 @@ struct RuleReader {
         }
         guard let map = ConfigurationMap(node, name: "rule \"\(key)\"") else { return nil }
         map.notSupportedYet(Self.laterKeys)
-        let streams = streams(map)
+        let selection = StreamReader(service: service, datacenters: datacenters).read(map)
         let origins = origins(map)
         let group = map.string("group") ?? service.map { "\($0)-\(key)" }
         let cases = cases(map)
@@ -32,7 +32,7 @@ struct RuleReader {
             retryOn: patterns("retry_on", map) ?? StatusRules.defaultRetryOn,
             ignore: patterns("ignore", map) ?? StatusRules.defaultIgnore)
         let rule = Rule(
-            name: key, group: group ?? "", streams: streams, origins: origins,
+            name: key, group: group ?? "", selection: selection, origins: origins,
             concurrency: map.int("concurrency", in: 1...10_000) ?? 30,
             retry: retry, statuses: statuses,
             timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
@@ -54,54 +54,6 @@ struct RuleReader {
     }
 
     // MARK: Streams and origins
-
-    private func streams(_ map: ConfigurationMap) -> [String] {
-        if map.has("topic"), map.has("topics") { map.node.report("\(map.name) has both \"topic\" and \"topics\"; keep one") }
-        if !map.has("topic"), !map.has("topics") {
-            map.node.report("\(map.name) has no \"topic\"; name the stream that it reads, such as topic: mediawiki.page_change")
-        }
-        var streams: [String] = []
-        for (key, isList) in [("topic", false), ("topics", true)] {
-            if !isList, let node = map.node(key), node.items != nil {
-                node.report("\(map.describe(key)) is one stream; write a list under \"topics\"")
-                continue
-            }
-            for (text, node) in map.strings(key) ?? [] where check(stream: text, node, map.describe(key)) {
-                if streams.contains(text) {
-                    node.report("\(map.describe(key)) names \"\(text)\" twice")
-                } else {
-                    streams.append(text)
-                }
-            }
-        }
-        return streams
-    }
-
-    private func check(stream: String, _ node: ConfigurationNode, _ place: String) -> Bool {
-        if stream.hasPrefix("/") {
-            node.report("\(place): topics by regular expression (\(stream)) are not supported yet; name the streams")
-            return false
-        }
-        if let topic = OriginTopic(topic: stream, known: datacenters) {
-            node.report(
-                "\(place): \"\(stream)\" begins with the datacenter \"\(topic.origin)\"; give the stream's name without it, \"\(topic.stream)\", "
-                    + "and choose datacenters with \"origins\"")
-            return false
-        }
-        // Kafka's own rule for topic names, with room left for the longest datacenter's name and the dot.
-        let allowed = stream.utf8.allSatisfy { byte in
-            switch byte {
-            case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."): true
-            default: false
-            }
-        }
-        let longest = 249 - (datacenters.map(\.name.utf8.count).max() ?? 0) - 1
-        guard allowed, stream.utf8.count <= longest, !stream.hasPrefix("."), !stream.hasSuffix(".") else {
-            node.report("\(place): \"\(stream)\" can't be a topic; letters, digits, \".\", \"-\" and \"_\" can, at most \(longest) of them")
-            return false
-        }
-        return true
-    }
 
     private func origins(_ map: ConfigurationMap) -> [Datacenter] {
         guard let names = map.strings("origins", "a datacenter or a list of them") else { return datacenters.sorted() }

@@ -32,8 +32,9 @@ public struct Rule: Sendable {
     public let name: String
     /// The consumer group: `<service>-<rule>` unless the file names one.
     public let group: String
-    /// Streams without a datacenter's prefix; never empty, no repeats.
-    public let streams: [String]
+    public let selection: StreamSelection
+    /// Streams that are read whatever the cluster has, without a datacenter's prefix; no repeats. Empty for a rule that has only expressions.
+    public var streams: [String] { selection.names }
     /// The datacenters whose topics are read; never empty, sorted.
     public let origins: [Datacenter]
     /// Actions that run at once, at most; only matching events count.
@@ -83,10 +84,13 @@ public struct Rule: Sendable {
     /// How many requests each case makes.
     public var requestCounts: [Int] { cases.map(\.requests.count) }
 
-    /// Every topic to read: each stream of each origin.
+    /// The topics to read that are known before the cluster is asked: each named stream of each origin.
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
     }
+
+    /// Whether the rule reads `topic`, by name or by expression.
+    public func reads(_ topic: OriginTopic) -> Bool { origins.contains(topic.origin) && selection.contains(topic.stream) }
 
     /// Whether `evaluate` would act. Throws `tooCostly` when a regular expression would need too many steps on this event.
     public func matches(_ event: JSONValue) throws(EventError) -> Bool { try firstMatch(event) != nil }

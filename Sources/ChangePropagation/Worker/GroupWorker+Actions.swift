@@ -110,7 +110,7 @@ extension GroupWorker {
 
     private func rules(for partition: TopicPartition) -> [Rule] {
         guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
-        return setup.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
+        return setup.rules.filter { $0.reads(topic) }
     }
 
     private func lane(of record: borrowing RecordView, _ rules: [Rule]) -> UInt64? {

@@ -160,7 +160,8 @@ public struct Worker: Sendable {
         // a cluster with hundreds of workers unmoved.
         // Partitions that begin to be read wait for the running fetch of idle ones.
         own["fetch.wait.max.ms"] = "100"
-        if !KafkaConsumer.hasQueueBackoff { own["topic.metadata.refresh.interval.ms"] = "250" }
+        // How soon the group's leader notices a grown topic, too.
+        own["topic.metadata.refresh.interval.ms"] = KafkaConsumer.hasQueueBackoff ? "2000" : "250"
         client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(
             client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
