@@ -117,8 +117,8 @@ import Testing
             "a method that is none", "topic: a\nexec: {uri: 'http://h/', method: fetch}",
             #"worker.yaml:10:38: "method" in "exec" in rule "purge" must be one of get, head, post, put, patch, delete, options, purge, not "fetch""#),
         Case(
-            "a header of our own", "topic: a\nexec: {uri: 'http://h/', headers: {User-Agent: me}}",
-            #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "User-Agent" is set by switchback itself; remove it"#),
+            "a header of our own", "topic: a\nexec: {uri: 'http://h/', headers: {Content-Length: 5}}",
+            #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "Content-Length" is set by switchback itself; remove it"#),
         Case(
             "a header that is none", "topic: a\nexec: {uri: 'http://h/', headers: {'x y': me}}",
             #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "x y" can't be a header's name"#),
@@ -140,8 +140,28 @@ import Testing
             "a template that is not closed", "topic: a\nexec: {uri: 'http://h/{{message.title}'}",
             #"worker.yaml:10:17: "exec" in rule "purge": a template is not closed: "}}" is missing"#),
         Case(
-            "a function", "topic: a\nexec: {uri: 'http://h/', headers: {x: '{{date(message.dt)}}'}}",
-            #"worker.yaml:10:43: "exec" in rule "purge": functions in templates, such as date(), are not supported yet"#),
+            "a function that there is not", "topic: a\nexec: {uri: 'http://h/', headers: {x: '{{dat(message.dt)}}'}}",
+            #"worker.yaml:10:43: "exec" in rule "purge": in the template "dat(message.dt)": there is no function dat(); there are decode(), date(), default(); did you mean "date"?"#
+        ),
+        Case(
+            "too few arguments", "topic: a\nexec: {uri: 'http://h/{{default(message.dt)}}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "default(message.dt)": default() takes 2 arguments, not 1"#),
+        Case(
+            "a function that is not closed", "topic: a\nexec: {uri: 'http://h/{decode(message.a}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "decode(message.a": the ")" of decode( is missing"#),
+        Case(
+            "an argument that is none", "topic: a\nexec: {uri: 'http://h/{decode(=)}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "decode(=)": an argument is a path such as message.meta.uri, a number, true, false, null, or a text in '…'"#
+        ),
+        Case(
+            "a form of date() that there is not", "topic: a\nexec: {uri: \"http://h/{date(message.a, 'us')}\"}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "date(message.a, 'us')": the second argument of date() is 'rfc822' or 'iso'"#),
+        Case(
+            "a variable that is not set", "topic: a\nexec: {uri: 'http://{env(SWITCHBACK_TEST_UNSET)}/'}",
+            #"worker.yaml:10:17: {env(SWITCHBACK_TEST_UNSET)}: the environment variable SWITCHBACK_TEST_UNSET is not set"#),
+        Case(
+            "the environment as a template", "topic: a\nexec: {uri: 'http://h/{{env(HOME)}}'}",
+            #"worker.yaml:10:17: {{env(HOME)}} is not a template: it is replaced when the file is read, and written {env(HOME)}"#),
         Case(
             "a capture", "topic: a\nexec: {uri: 'http://h/', body: {x: [1, '{{match.meta.uri.title}}']}}",
             #"worker.yaml:9:5: rule "purge": no regular expression in its "match" captures match.meta.uri.title"#),
@@ -211,8 +231,8 @@ import Testing
             #"worker.yaml:6:54: "username" in "etcd" in "store" needs "password_file" beside it"#),
         Case("a number as service", edit("service: purger", "service: 5"),
             #"worker.yaml:1:10: "service" must be a text, not 5; put it in quotes if it is meant as text"#),
-        Case("the environment", edit("service: purger", "service: '{env(NAME)}'"),
-            #"worker.yaml:1:10: "service": {env(NAME)} is not supported yet; write the value"#),
+        Case("the environment", edit("service: purger", "service: '{env(SWITCHBACK_TEST_UNSET)}'"),
+            #"worker.yaml:1:10: {env(SWITCHBACK_TEST_UNSET)}: the environment variable SWITCHBACK_TEST_UNSET is not set"#),
         Case("no rules", edit("rules:\n  purge:\n", "rules: {}\n"), #"worker.yaml:7:8: "rules" is empty; give at least one rule"#),
         Case("rules without a value", edit("rules:\n  purge:\n", "rules:\n"), #"worker.yaml:7:1: "rules" has no value; give it one or remove the line"#),
         Case("one group for two rules", smallestFile + "    topic: a\n  other: {topic: b, group: purger-purge}\n",

@@ -80,14 +80,11 @@ final class ConfigurationMap {
         return text(value, key, expected)
     }
 
-    /// A text that is not empty and has no reference to the environment in it. Numbers and booleans must be quoted.
+    /// A text that is not empty. Numbers and booleans must be quoted.
     private func text(_ value: ConfigurationNode, _ key: String, _ expected: String) -> String? {
-        switch value.scalar {
+        // What comes from the environment can't be quoted: a number is as good as a text there.
+        switch value.environmentText.map(ConfigurationNode.Scalar.text) ?? value.scalar {
         case .text(let text)?:
-            if text.contains("{env(") {
-                value.report("\(describe(key)): {env(NAME)} is not supported yet; write the value")
-                return nil
-            }
             if text.isEmpty {
                 wrong(value, key, expected)
                 return nil

@@ -59,7 +59,7 @@ struct RequestReader {
     }
 
     private func headers(_ map: ConfigurationMap) -> [(name: String, value: TextTemplate)] {
-        let own = ["user-agent", "x-request-id", "x-triggered-by", "content-length", "transfer-encoding", "connection"]
+        let own = ["content-length", "transfer-encoding", "connection"]
         return pairs(map, "headers") { name, node in
             let lower = name.lowercased()
             if own.contains(lower) {

@@ -5,8 +5,11 @@ import Logging
 extension WorkerConfiguration {
     /// Reads and checks `path`. Nothing else is touched: no connection, no other file.
     ///
+    /// - Parameter environment: what `{env(NAME)}` is replaced by.
     /// - Throws: `ConfigurationError` with everything that is wrong.
-    public static func load(path: String) throws(ConfigurationError) -> WorkerConfiguration {
+    public static func load(
+        path: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ConfigurationError) -> WorkerConfiguration {
         let data: Data
         do {
             data = try Data(contentsOf: URL(filePath: path))
@@ -19,14 +22,18 @@ extension WorkerConfiguration {
         guard let text = String(validating: data, as: UTF8.self) else {
             throw ConfigurationError(file: path, message: "the file is not UTF-8 text")
         }
-        return try parse(text, file: path)
+        return try parse(text, file: path, environment: environment)
     }
 
     /// The same for a text that was read already.
     ///
-    /// - Parameter file: its name, for messages; relative paths in it are meant from its folder.
-    public static func parse(_ text: String, file: String) throws(ConfigurationError) -> WorkerConfiguration {
-        let root = try YAMLDocument.parse(text, file: file)
+    /// - Parameters:
+    ///   - file: its name, for messages; relative paths in it are meant from its folder.
+    ///   - environment: what `{env(NAME)}` is replaced by.
+    public static func parse(
+        _ text: String, file: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ConfigurationError) -> WorkerConfiguration {
+        let root = try YAMLDocument.parse(text, file: file, environment: environment)
         let configuration = WorkerConfigurationReader(root: root, file: file).read()
         try root.document.finish()
         guard let configuration else {
@@ -146,10 +153,6 @@ private struct WorkerConfigurationReader {
             }
             guard let text = entry.value.json()?.plainText, entry.value.scalar != nil, !entry.value.isNull else {
                 entry.value.report("\"\(entry.key)\" in \(map.name) must be a single value, not \(entry.value.kind)")
-                continue
-            }
-            if text.contains("{env(") {
-                entry.value.report("\"\(entry.key)\" in \(map.name): {env(NAME)} is not supported yet; write the value")
                 continue
             }
             if let problem = KafkaClientConfiguration.problem(setting: entry.key, value: text) {

@@ -6,7 +6,7 @@ public struct ActionRequest: Sendable, Equatable {
     public let method: String
     /// An absolute http or https URL, percent-encoded where it has to be.
     public let url: String
-    /// In order; names in lower case. `user-agent` is added when it is sent.
+    /// In order; names in lower case. `user-agent`, and `x-request-id` where the event has none, are added when it is sent.
     public let headers: [Header]
     /// nil: no body at all.
     public let body: [UInt8]?
@@ -59,7 +59,8 @@ struct RequestTemplate: Sendable {
                 headers.append(ActionRequest.Header("content-type", "application/json"))
             }
         }
-        headers += Self.traceHeaders(of: event.message)
+        // What the rule says itself wins.
+        for header in Self.traceHeaders(of: event.message) where !headers.contains(where: { $0.name == header.name }) { headers.append(header) }
         return ActionRequest(method: method, url: try url(from: event), headers: headers, body: bytes)
     }
 
