@@ -32,6 +32,7 @@ struct RulesCommand: AsyncParsableCommand {
 
         func run() throws {
             let configuration = try WorkerConfiguration.load(path: file)
+            for warning in configuration.warnings { Console.note(warning.description) }
             let rows = configuration.rules.map { rule in
                 let cases = rule.requestCounts
                 let requests = cases.map { $0 == 0 ? "nothing" : $0 == 1 ? "1 request" : "\($0) requests" }.joined(separator: " / ")
@@ -82,8 +83,8 @@ struct RulesCommand: AsyncParsableCommand {
             }
             let trials = rules.map { $0.trial(parsed) }
             switch output {
-            case .text: for trial in trials { show(trial) }
-            case .json: Console.line(JSONValue.array(trials.map(json)).jsonText)
+            case .text: for trial in trials { show(trial, configuration.datacenter) }
+            case .json: Console.line(JSONValue.array(trials.map { json($0, configuration.datacenter) }).jsonText)
             }
             if trials.contains(where: { $0.error != nil }) { throw ExitCode(1) }
         }
@@ -97,7 +98,7 @@ struct RulesCommand: AsyncParsableCommand {
             do { return try parseEvent(Array(data)) } catch { throw Failure("--event \(event): \(error)", code: 2) }
         }
 
-        private func show(_ trial: RuleTrial) {
+        private func show(_ trial: RuleTrial, _ datacenter: Datacenter) {
             guard let number = trial.matchingCase else {
                 return Console.line("\(trial.rule): \(trial.error.map { "can't be judged: \($0)" } ?? "does not match")")
             }
@@ -105,27 +106,57 @@ struct RulesCommand: AsyncParsableCommand {
             if let captures = trial.captures { Console.line("  captures \(captures.jsonText)") }
             if let error = trial.error { return Console.line("  can't be finished: \(error)") }
             if trial.requests.isEmpty { Console.line("  does nothing") }
-            for request in trial.requests {
+            for request in trial.requests { show(request, datacenter) }
+        }
+
+        private func show(_ request: ActionRequest, _ datacenter: Datacenter) {
+            switch request.target {
+            case .http:
                 Console.line("  \(request.method) \(request.url)")
                 for header in request.headers { Console.line("    \(header.name): \(header.value)") }
                 if let body = request.body { Console.line("    \(String(decoding: body, as: UTF8.self))") }
+            case .produce(let events):
+                for event in events {
+                    let place = event.partition.map { " partition \($0)" } ?? ""
+                    let key = event.key.map { " key \(String(decoding: $0, as: UTF8.self))" } ?? ""
+                    Console.line("  produce to \(OriginTopic(origin: datacenter, stream: event.stream))\(place)\(key)\n    \(event.value.jsonText)")
+                }
+            case .purge(let urls, let service): for url in urls { Console.line("  purge \(url) (HTCP to \(service.host):\(service.port))") }
+            case .log(let file, let line): Console.line("  log to \(file)\n    \(String(decoding: line, as: UTF8.self))")
             }
         }
 
-        private func json(_ trial: RuleTrial) -> JSONValue {
+        private func json(_ trial: RuleTrial, _ datacenter: Datacenter) -> JSONValue {
             [
                 "rule": .string(trial.rule), "matches": .bool(trial.matchingCase != nil),
                 "case": trial.matchingCase.map { .integer(Int64($0)) } ?? .null, "captures": trial.captures ?? .null,
                 "error": trial.error.map { .string("\($0)") } ?? .null,
-                "requests": .array(
-                    trial.requests.map { request in
-                        [
-                            "method": .string(request.method), "url": .string(request.url),
-                            "headers": .object(JSONObject(fields: request.headers.map { JSONObject.Field($0.name, .string($0.value)) })),
-                            "body": request.body.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null,
-                        ]
-                    }),
+                "requests": .array(trial.requests.map { json($0, datacenter) }),
             ]
+        }
+
+        private func json(_ request: ActionRequest, _ datacenter: Datacenter) -> JSONValue {
+            switch request.target {
+            case .http:
+                [
+                    "method": .string(request.method), "url": .string(request.url),
+                    "headers": .object(JSONObject(fields: request.headers.map { JSONObject.Field($0.name, .string($0.value)) })),
+                    "body": request.body.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null,
+                ]
+            case .produce(let events):
+                [
+                    "produce": .array(
+                        events.map { event in
+                            [
+                                "topic": .string(OriginTopic(origin: datacenter, stream: event.stream).topic),
+                                "partition": event.partition.map { .integer(Int64($0)) } ?? .null,
+                                "key": event.key.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null, "event": event.value,
+                            ]
+                        })
+                ]
+            case .purge(let urls, let service): ["purge": .array(urls.map(JSONValue.string)), "to": .string("\(service.host):\(service.port)")]
+            case .log(let file, let line): ["log": .string(file), "line": .string(String(decoding: line, as: UTF8.self))]
+            }
         }
     }
 }

@@ -110,9 +110,15 @@ import Testing
             #"worker.yaml:12:14: "uri" in request 2 of rule "purge": bad URL "http://host:99999/": "host:99999" is not a host, nor a host and a port from 1 to 65535"#
         ),
         Case(
-            "an internal path", "topic: a\nexec: {uri: /sys/purge/}",
-            #"worker.yaml:10:17: "uri" in "exec" in rule "purge": internal paths such as /sys/purge/ are not supported yet; give a URL with http:// or https://"#
+            "an action of our own without a body", "topic: a\nexec: {uri: /sys/queue/events}",
+            #"worker.yaml:10:11: "body" in "exec" in rule "purge" is missing; give the event or the list of events, such as body: '{{globals.message}}'"#
         ),
+        Case(
+            "a stream that can't be", "topic: a\nexec: {produce: 'a b'}",
+            #"worker.yaml:10:21: "produce" in "exec" in rule "purge": "a b" can't be a topic; letters, digits, ".", "-" and "_" can, at most 248 of them"#),
+        Case(
+            "produce and log at once", "topic: a\nexec: {produce: b, log: c}",
+            #"worker.yaml:10:11: "exec" in rule "purge" has both "produce" and "log"; write a list of two"#),
         Case(
             "a method that is none", "topic: a\nexec: {uri: 'http://h/', method: fetch}",
             #"worker.yaml:10:38: "method" in "exec" in rule "purge" must be one of get, head, post, put, patch, delete, options, purge, not "fetch""#),

@@ -16,6 +16,8 @@ struct ConfigurationNode {
     }
 
     func report(_ message: String) { document.report(message, at: node) }
+    /// Something that is allowed, and likely not what is meant.
+    func warn(_ message: String) { document.warn(message, at: node) }
 
     /// What this is, for messages that say what it should have been.
     var kind: String {

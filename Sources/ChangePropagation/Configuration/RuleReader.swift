@@ -6,6 +6,9 @@ struct RuleReader {
     /// Empty when `service` itself was wrong; then no default group is made from it.
     let service: String?
     let datacenters: [Datacenter]
+    var modules = Modules()
+    /// Makes a path that is meant from the file's folder absolute.
+    var absolute: (String) -> String = { $0 }
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
@@ -165,10 +168,12 @@ struct RuleReader {
         if action != nil { node.report("\(map.name) has both \"exec\" and \"action: none\"; keep one") }
         if let items = node.items {
             if items.isEmpty { node.report("\(map.describe("exec")) is an empty list; write action: none for a rule that does nothing") }
-            return items.enumerated().compactMap { RequestReader(place: "request \($0.offset + 1) of \(map.name)").read($0.element) }
+            return items.enumerated().compactMap { requestReader("request \($0.offset + 1) of \(map.name)").read($0.element) }
         }
-        return RequestReader(place: "\"exec\" in \(map.name)").read(node).map { [$0] } ?? []
+        return requestReader("\"exec\" in \(map.name)").read(node).map { [$0] } ?? []
     }
+
+    private func requestReader(_ place: String) -> RequestReader { RequestReader(place: place, modules: modules, absolute: absolute) }
 
     /// `retry_on` and `ignore`: a status, a list of them, or (as change-propagation writes it) either under `status`.
     private func patterns(_ key: String, _ map: ConfigurationMap) -> [StatusPattern]? {

@@ -36,9 +36,10 @@ extension WorkerConfiguration {
         let root = try YAMLDocument.parse(text, file: file, environment: environment)
         let configuration = WorkerConfigurationReader(root: root, file: file).read()
         try root.document.finish()
-        guard let configuration else {
+        guard var configuration else {
             throw ConfigurationError(file: file, message: "the file could not be understood")
         }
+        configuration.warnings = root.document.warnings.sorted { ($0.line, $0.column) < ($1.line, $1.column) }
         return configuration
     }
 }
@@ -57,12 +58,13 @@ private struct WorkerConfigurationReader {
     func read() -> WorkerConfiguration? {
         guard let map = ConfigurationMap(root, name: "") else { return nil }
         map.ignore { $0.hasPrefix("x-") }
-        map.notSupportedYet(["paths", "modules", "templates", "spec"])
+        map.notSupportedYet(["paths", "templates", "spec"])
         let service = service(map)
         let datacenters = datacenters(map)
         let datacenter = datacenter(map, among: datacenters.keys.sorted())
         let store = store(map)
-        let rules = rules(map, service: service, datacenters: datacenters.keys.sorted())
+        let modules = ModuleReader().read(map.map("modules"))
+        let rules = rules(map, service: service, datacenters: datacenters.keys.sorted(), modules: modules)
         let checkpoints = checkpoints(map.map("checkpoints"))
         let http = http(map.map("http"))
         let identity = identity(map)
@@ -253,11 +255,11 @@ private struct WorkerConfigurationReader {
         return .record
     }
 
-    private func rules(_ map: ConfigurationMap, service: String?, datacenters: [Datacenter]) -> [Rule] {
+    private func rules(_ map: ConfigurationMap, service: String?, datacenters: [Datacenter], modules: Modules) -> [Rule] {
         map.reportMissing("rules", "give at least one, such as rules: {purge: {topic: mediawiki.page_change, exec: {…}}}")
         guard let inner = map.map("rules") else { return [] }
         if inner.allEntries.isEmpty { inner.node.report("\"rules\" is empty; give at least one rule") }
-        let reader = RuleReader(service: service, datacenters: datacenters)
+        let reader = RuleReader(service: service, datacenters: datacenters, modules: modules, absolute: absolute)
         var rules: [Rule] = []
         for entry in inner.allEntries {
             guard let rule = reader.read(entry.key, entry.keyNode, entry.value) else { continue }

@@ -17,6 +17,8 @@ final class YAMLDocument {
     /// The name that messages use.
     let file: String
     private(set) var problems: [ConfigurationError.Problem] = []
+    /// What is allowed, and likely not what is meant.
+    private(set) var warnings: [ConfigurationError.Problem] = []
     private var reported: Set<String> = []
     /// Values that could not be filled in from the environment: what is wrong with them otherwise can't be known.
     private var unfilled: Set<[Int]> = []
@@ -55,6 +57,12 @@ final class YAMLDocument {
 
     func report(_ message: String, at node: Node) {
         report(message, line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
+    }
+
+    func warn(_ message: String, at node: Node) {
+        let warning = ConfigurationError.Problem(
+            file: file, line: node.mark?.line ?? 1, column: node.mark?.column ?? 1, message: "warning: \(message)")
+        if reported.insert(warning.description).inserted { warnings.append(warning) }
     }
 
     /// Throws everything that was reported, if anything was.

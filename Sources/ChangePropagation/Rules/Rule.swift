@@ -84,6 +84,16 @@ public struct Rule: Sendable {
     /// How many requests each case makes.
     public var requestCounts: [Int] { cases.map(\.requests.count) }
 
+    /// Whether some request of it writes events.
+    var producesEvents: Bool {
+        cases.contains { $0.requests.contains { request in
+            switch request.destination {
+            case .own(.events), .own(.partition), .own(.produce): true
+            default: false
+            }
+        } }
+    }
+
     /// The topics to read that are known before the cluster is asked: each named stream of each origin.
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }

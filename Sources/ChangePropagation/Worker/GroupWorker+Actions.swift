@@ -105,7 +105,7 @@ extension GroupWorker {
             Job(
                 partition: partition, generation: generation, ticket: ticket, offset: record.offset, timestamp: record.timestamp,
                 fingerprint: fingerprint, actions: actions, lane: lane(of: record, actions.map(\.rule)),
-                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) } }))
+                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.size } }))
     }
 
     private func rules(for partition: TopicPartition) -> [Rule] {
