@@ -54,7 +54,10 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics],
+            dependencies: [
+                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics,
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",

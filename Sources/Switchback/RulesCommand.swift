@@ -105,6 +105,7 @@ struct RulesCommand: AsyncParsableCommand {
             Console.line("\(trial.rule): matches\(trial.cases > 1 ? ", case \(number) of \(trial.cases)" : "")")
             if let captures = trial.captures { Console.line("  captures \(captures.jsonText)") }
             if let error = trial.error { return Console.line("  can't be finished: \(error)") }
+            if let reason = trial.leftOut { return Console.line("  is left out: \(reason)") }
             if trial.requests.isEmpty { Console.line("  does nothing") }
             for request in trial.requests { show(request, datacenter) }
         }
@@ -130,7 +131,7 @@ struct RulesCommand: AsyncParsableCommand {
             [
                 "rule": .string(trial.rule), "matches": .bool(trial.matchingCase != nil),
                 "case": trial.matchingCase.map { .integer(Int64($0)) } ?? .null, "captures": trial.captures ?? .null,
-                "error": trial.error.map { .string("\($0)") } ?? .null,
+                "left_out": trial.leftOut.map { .string("\($0)") } ?? .null, "error": trial.error.map { .string("\($0)") } ?? .null,
                 "requests": .array(trial.requests.map { json($0, datacenter) }),
             ]
         }

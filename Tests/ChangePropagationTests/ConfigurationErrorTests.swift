@@ -78,9 +78,9 @@ import Testing
             #"worker.yaml:10:19: "match" in rule "purge": an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent"#
         ),
         Case(
-            "features of the whole rule engine", "topic: a\nreport: x\nsample: 0.1\nclaim_ttl: 10",
+            "features of the whole rule engine", "topic: a\nreport: x\ndelay_until: 5\nclaim_ttl: 10",
             #"worker.yaml:10:5: "report" in rule "purge" is not supported yet; remove it"#,
-            #"worker.yaml:11:5: "sample" in rule "purge" is not supported yet; remove it"#,
+            #"worker.yaml:11:5: "delay_until" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:12:5: "claim_ttl" in rule "purge" is not supported yet; remove it"#),
         Case(
             "retry_on by something else than status", "topic: a\nretry_on: {status: 503, body: x}",

@@ -140,12 +140,16 @@ final class ConfigurationMap {
 
     /// - Parameter bareMilliseconds: whether a number without a unit is milliseconds, as in change-propagation's rules.
     func duration(_ key: String, in range: ClosedRange<Duration>, bareMilliseconds: Bool = false) -> Duration? {
+        duration(key, in: range, bareUnit: bareMilliseconds ? .milliseconds(1) : nil)
+    }
+
+    /// - Parameter bareUnit: what a number without a unit counts; nil: only 0 may stand without one.
+    func duration(_ key: String, in range: ClosedRange<Duration>, bareUnit: Duration?) -> Duration? {
         guard let value = node(key) else { return nil }
         let found: Duration? =
             switch value.scalar {
             case .text(let text)?: ScalarFormat.duration(text)
-            case .integer(let number)? where bareMilliseconds && number >= 0 && number < 36_000_000_000: .milliseconds(number)
-            case .integer(0)?: .zero
+            case .integer(let number)? where number >= 0 && number < 36_000_000_000: bareUnit.map { $0 * number } ?? (number == 0 ? .zero : nil)
             default: nil
             }
         guard let found, range.contains(found) else {

@@ -64,7 +64,14 @@ private struct WorkerConfigurationReader {
         let datacenter = datacenter(map, among: datacenters.keys.sorted())
         let store = store(map)
         let modules = ModuleReader().read(map.map("modules"))
-        let rules = rules(map, service: service, datacenters: datacenters.keys.sorted(), modules: modules)
+        let limiters = RuleSettingsReader.windows(map.map("limiters"))
+        var reader = RuleReader(service: service, datacenters: datacenters.keys.sorted(), modules: modules, absolute: absolute)
+        reader.limiterTypes = Set(limiters.keys)
+        if let inner = map.map("defaults") {
+            reader.defaults = RuleSettingsReader(limiterTypes: reader.limiterTypes).read(inner, over: reader.defaults)
+            inner.finish()
+        }
+        let rules = rules(map, reader)
         let checkpoints = checkpoints(map.map("checkpoints"))
         let http = http(map.map("http"))
         let identity = identity(map)
@@ -78,10 +85,12 @@ private struct WorkerConfigurationReader {
         let logLevel = map.choice("log_level", Logger.Level.allCases.map { ($0.rawValue, $0) }) ?? .info
         map.finish()
         guard let service, let datacenter, let store else { return nil }
-        return WorkerConfiguration(
+        var configuration = WorkerConfiguration(
             service: service, datacenter: datacenter, datacenters: datacenters, store: store, lease: lease, checkpoints: checkpoints,
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
             standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, logLevel: logLevel, http: http, rules: rules)
+        configuration.limiters = limiters
+        return configuration
     }
 
     private func service(_ map: ConfigurationMap) -> String? {
@@ -255,11 +264,10 @@ private struct WorkerConfigurationReader {
         return .record
     }
 
-    private func rules(_ map: ConfigurationMap, service: String?, datacenters: [Datacenter], modules: Modules) -> [Rule] {
+    private func rules(_ map: ConfigurationMap, _ reader: RuleReader) -> [Rule] {
         map.reportMissing("rules", "give at least one, such as rules: {purge: {topic: mediawiki.page_change, exec: {…}}}")
         guard let inner = map.map("rules") else { return [] }
         if inner.allEntries.isEmpty { inner.node.report("\"rules\" is empty; give at least one rule") }
-        let reader = RuleReader(service: service, datacenters: datacenters, modules: modules, absolute: absolute)
         var rules: [Rule] = []
         for entry in inner.allEntries {
             guard let rule = reader.read(entry.key, entry.keyNode, entry.value) else { continue }

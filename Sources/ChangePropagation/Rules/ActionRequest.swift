@@ -11,6 +11,8 @@ public struct ActionRequest: Sendable, Equatable {
     /// nil: no body at all.
     public let body: [UInt8]?
     public let target: Target
+    /// What limiters count when it fails. The same for all requests of an event.
+    public private(set) var limits: [LimiterKey] = []
 
     public struct Header: Sendable, Equatable {
         public let name: String
@@ -39,6 +41,12 @@ public struct ActionRequest: Sendable, Equatable {
         self.headers = headers
         self.body = body
         self.target = target
+    }
+
+    func limited(by keys: [LimiterKey]) -> ActionRequest {
+        var limited = self
+        limited.limits = keys
+        return limited
     }
 
     /// About how many bytes it holds, for bounds of memory.

@@ -87,7 +87,11 @@ extension GroupWorker {
         var actions: [(rule: Rule, requests: [ActionRequest])] = []
         for rule in rules(for: partition) {
             do throws(EventError) {
-                if case .act(let requests) = try rule.evaluate(event) { actions.append((rule, requests)) }
+                switch try rule.evaluate(event) {
+                case .act(let requests): actions.append((rule, requests))
+                case .leaveOut(let reason): leftOut(rule, reason, partition, record.offset)
+                case .noMatch: break
+                }
             } catch {
                 counts.failed += 1
                 let why = "rule \(rule.name), offset \(record.offset): \(error)"
@@ -106,6 +110,14 @@ extension GroupWorker {
                 partition: partition, generation: generation, ticket: ticket, offset: record.offset, timestamp: record.timestamp,
                 fingerprint: fingerprint, actions: actions, lane: lane(of: record, actions.map(\.rule)),
                 size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.size } }))
+    }
+
+    /// Counts an event that a rule leaves out. A loop is told of: somebody made it.
+    private func leftOut(_ rule: Rule, _ reason: LeftOut, _ partition: TopicPartition, _ offset: Int64) {
+        counts.leftOut[WorkerCounts.Reason(rule: rule.name, label: reason.label), default: 0] += 1
+        logger.log(
+            level: reason == .hops ? .warning : .debug, "An event is left out",
+            metadata: ["rule": "\(rule.name)", "partition": "\(partition)", "offset": "\(offset)", "reason": "\(reason)"])
     }
 
     private func rules(for partition: TopicPartition) -> [Rule] {
@@ -161,6 +173,7 @@ extension GroupWorker {
                 let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(on: job.partition, of: origin) && !Task.isCancelled })
                 switch result {
                 case .done, .ignored: continue
+                case .limited(let key): self.leftOut(rule, .limiter(key.type), job.partition, job.offset)
                 case .interrupted: ending = .again
                 case .failed(let why, let tries):
                     failures += 1

@@ -370,6 +370,15 @@ public struct WorkerCounts: Sendable, Hashable {
     /// Could not be parsed.
     public var unparsable = 0
     public var gaps = 0
+    /// Events that a rule matches and left out.
+    public var leftOut: [Reason: Int] = [:]
+
+    /// Which rule left an event out, and why: `LeftOut.label`.
+    public struct Reason: Sendable, Hashable {
+        public let rule: String
+        public let label: String
+    }
+
     public init() {}
 }
 

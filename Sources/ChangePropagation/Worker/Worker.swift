@@ -39,7 +39,7 @@ public struct Worker: Sendable {
         let http = HTTPAction(
             settings: httpSettings, version: Self.version, connections: configuration.rules.reduce(0) { $0 + $1.concurrency })
         let sender = ActionSender(http: http, events: try eventProducer(cluster))
-        let action = RuleAction { request, rule in await sender.send(request, for: rule) }
+        let action = RuleAction(send: { request, rule in await sender.send(request, for: rule) }, limiters: Limiters(configuration.limiters))
         let result: Result<Void, any Error>
         let main = Task { try await self.work(cluster, store: store, action: action, stopping) }
         let listener = Task {
