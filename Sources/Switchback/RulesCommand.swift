@@ -18,8 +18,14 @@ struct RulesCommand: AsyncParsableCommand {
 
     struct Check: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Check a worker.yaml and say what its rules do.",
-            discussion: "Exit status 2 with one line per mistake when it is wrong.\n\nExample:\n  switchback rules check worker.yaml")
+            abstract: "Check a worker.yaml, or a service file of change-propagation, and say what its rules do.",
+            discussion: """
+                Exit status 2 with one line per mistake when it is wrong. What is allowed and likely not meant, and what has no counterpart
+                here, is a warning on standard error.
+
+                Example:
+                  switchback rules check worker.yaml
+                """)
         @Argument(help: ArgumentHelp("The worker's configuration.", valueName: "file")) var file: String
 
         private struct Row {
@@ -31,7 +37,7 @@ struct RulesCommand: AsyncParsableCommand {
         }
 
         func run() throws {
-            let configuration = try WorkerConfiguration.load(path: file)
+            let configuration = try WorkerConfiguration.load(path: file, for: .rules)
             for warning in configuration.warnings { Console.note(warning.description) }
             let rows = configuration.rules.map { rule in
                 let cases = rule.requestCounts
@@ -48,7 +54,9 @@ struct RulesCommand: AsyncParsableCommand {
                 ]
             }
             table.print(rows, style: Style.plain)
-            Console.line("\(file): good (\(rows.count) \(rows.count == 1 ? "rule" : "rules"))")
+            let warnings = configuration.warnings.count
+            let more = warnings == 0 ? "" : ", \(warnings) \(warnings == 1 ? "warning" : "warnings")"
+            Console.line("\(file): good (\(rows.count) \(rows.count == 1 ? "rule" : "rules")\(more))")
         }
     }
 
@@ -74,7 +82,7 @@ struct RulesCommand: AsyncParsableCommand {
         private static let eventLimit = 64 << 20
 
         func run() throws {
-            let configuration = try WorkerConfiguration.load(path: file)
+            let configuration = try WorkerConfiguration.load(path: file, for: .rules)
             let parsed = try readEvent()
             let rules = configuration.rules.filter { rule in stream.map { rule.selection.contains($0) } ?? true }
             guard !rules.isEmpty else {

@@ -42,7 +42,11 @@ final class ConfigurationMap {
     func notSupportedYet(_ keys: [String]) {
         for entry in entries where keys.contains(entry.key) {
             later.insert(entry.key)
-            entry.keyNode.report("\(describe(entry.key)) is not supported yet; remove it")
+            if node.document.isForeign {
+                entry.keyNode.warn("\(describe(entry.key)) is not supported yet and is left out")
+            } else {
+                entry.keyNode.report("\(describe(entry.key)) is not supported yet; remove it")
+            }
         }
     }
 
@@ -58,6 +62,10 @@ final class ConfigurationMap {
     /// Reports the keys that were not asked for.
     func finish() {
         for entry in entries where !asked.contains(entry.key) && !later.contains(entry.key) {
+            if node.document.isForeign {
+                entry.keyNode.warn("\(describe(entry.key)) has no counterpart here and is left out")
+                continue
+            }
             let place = name.isEmpty ? "" : " in \(name)"
             let hint = didYouMean(entry.key, among: asked)
             let known = hint.isEmpty ? "; the keys here are \(asked.sorted().joined(separator: ", "))" : hint

@@ -55,12 +55,15 @@ struct ModuleReader {
     }
 
     /// `partition_stream`, `partition_key`, `partition_map`, `partition_default`.
-    func partitioner(_ map: ConfigurationMap) -> Modules.Module? {
-        map.reportMissing("partition_stream", "name the stream that the events go to")
+    ///
+    /// - Parameter streamMap: where `partition_stream` stands; nil: beside the others.
+    func partitioner(_ map: ConfigurationMap, stream streamMap: ConfigurationMap? = nil) -> Modules.Module? {
+        let streamMap = streamMap ?? map
+        streamMap.reportMissing("partition_stream", "name the stream that the events go to")
         map.reportMissing("partition_key", "name the field that decides, such as partition_key: database")
         map.reportMissing("partition_map", "give the partitions of the field's values, such as partition_map: {enwiki: 0}")
         map.reportMissing("partition_default", "give the partition of all other values")
-        let stream = stream(map)
+        let stream = stream(streamMap)
         let key = map.string("partition_key").flatMap { text -> FieldPath? in
             if let path = IdentityPath(text)?.path { return path }
             map.node("partition_key")?.report("\(map.describe("partition_key")): \"\(text)\" is not a field's path, such as meta.domain")

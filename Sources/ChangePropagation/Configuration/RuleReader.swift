@@ -161,7 +161,10 @@ struct RuleReader {
         if let action, action.scalar != .text("none") {
             action.report("\(map.describe("action")) can only be none so far; requests are written under \"exec\"")
         }
-        guard let node = map.node("exec") else { return [] }
+        guard let node = map.node("exec") else {
+            if action == nil, !map.has("exec") { map.node.warn("\(map.name) has no \"exec\" and does nothing; write action: none if that is meant") }
+            return []
+        }
         if action != nil { node.report("\(map.name) has both \"exec\" and \"action: none\"; keep one") }
         if let items = node.items {
             if items.isEmpty { node.report("\(map.describe("exec")) is an empty list; write action: none for a rule that does nothing") }

@@ -19,6 +19,8 @@ final class YAMLDocument {
     private(set) var problems: [ConfigurationError.Problem] = []
     /// What is allowed, and likely not what is meant.
     private(set) var warnings: [ConfigurationError.Problem] = []
+    /// Whether this is another service's file: then what is not known is a warning instead of a mistake.
+    var isForeign = false
     private var reported: Set<String> = []
     /// Values that could not be filled in from the environment: what is wrong with them otherwise can't be known.
     private var unfilled: Set<[Int]> = []

@@ -145,7 +145,7 @@ import Testing
 
     @Test("A limiter that the file says no window for is a warning and limits nothing")
     func unknownLimiter() throws {
-        let found = try configuration("topic: a\nlimiters: {pages: '{{message.uri}}'}", top: "limiters: {page: {interval: 60, limit: 2}}\n")
+        let found = try configuration("topic: a\nlimiters: {pages: '{{message.uri}}'}\naction: none", top: "limiters: {page: {interval: 60, limit: 2}}\n")
         #expect(found.warnings.map(\.description).first?.hasPrefix("worker.yaml:11:16: warning: \"pages\" in \"limiters\" in rule \"purge\" limits nothing") == true)
         #expect(Limiters().exceeded([LimiterKey(type: "x", key: "y")]) == nil)
     }
