@@ -122,7 +122,7 @@ struct RulesCommand: AsyncParsableCommand {
             switch request.target {
             case .http:
                 Console.line("  \(request.method) \(request.url)")
-                for header in request.headers { Console.line("    \(header.name): \(header.value)") }
+                for header in Self.headers(request) { Console.line("    \(header.name): \(header.value)") }
                 if let body = request.body { Console.line("    \(String(decoding: body, as: UTF8.self))") }
             case .produce(let events):
                 for event in events {
@@ -133,6 +133,12 @@ struct RulesCommand: AsyncParsableCommand {
             case .purge(let urls, let service): for url in urls { Console.line("  purge \(url) (HTCP to \(service.host):\(service.port))") }
             case .log(let file, let line): Console.line("  log to \(file)\n    \(String(decoding: line, as: UTF8.self))")
             }
+        }
+
+        /// With those that are added when it is sent.
+        private static func headers(_ request: ActionRequest) -> [ActionRequest.Header] {
+            let agent = ActionRequest.Header("user-agent", HTTPAction.userAgent(Worker.version))
+            return request.headers.contains { $0.name == "user-agent" } ? request.headers : request.headers + [agent]
         }
 
         private func json(_ trial: RuleTrial, _ datacenter: Datacenter) -> JSONValue {
@@ -149,7 +155,7 @@ struct RulesCommand: AsyncParsableCommand {
             case .http:
                 [
                     "method": .string(request.method), "url": .string(request.url),
-                    "headers": .object(JSONObject(fields: request.headers.map { JSONObject.Field($0.name, .string($0.value)) })),
+                    "headers": .object(JSONObject(fields: Self.headers(request).map { JSONObject.Field($0.name, .string($0.value)) })),
                     "body": request.body.map { .string(String(decoding: $0, as: UTF8.self)) } ?? .null,
                 ]
             case .produce(let events):

@@ -35,11 +35,28 @@ enum TriggerChain {
         return chain.joined(separator: ",")
     }
 
+    /// The `triggered_by` of an event that `cause` made: what the rule says, behind what led to the cause. It is always a hop longer than the
+    /// cause's, whatever the rule says: a rule that feeds itself would have no end otherwise.
+    static func leading(to made: JSONValue, of stream: String, from cause: JSONValue) -> String {
+        if let said = made["triggered_by"]?.string, !said.isEmpty {
+            let earlier = cause["triggered_by"]?.string ?? ""
+            let chain = earlier.isEmpty || said.hasPrefix(earlier) ? said : "\(earlier),\(said)"
+            if hops(in: chain) > hops(of: cause) { return chain }
+        }
+        let chain = extended(by: cause)
+        if hops(in: chain) > hops(of: cause) { return chain }
+        let entry = "\(cause["meta"]?["stream"]?.string ?? stream):\(cause["meta"]?["uri"]?.string ?? "")"
+        return chain.isEmpty ? entry : "\(chain),\(entry)"
+    }
+
     /// How many events led to this one: the entries of its `triggered_by` but for the request. A comma in a URL begins no entry: one begins
     /// with a stream's name and a colon.
     static func hops(of event: JSONValue) -> Int {
-        guard let chain = event["triggered_by"]?.string else { return 0 }
-        return chain.utf8.split(separator: UInt8(ascii: ",")).count { entry in
+        event["triggered_by"]?.string.map(hops) ?? 0
+    }
+
+    private static func hops(in chain: String) -> Int {
+        chain.utf8.split(separator: UInt8(ascii: ",")).count { entry in
             guard let colon = entry.firstIndex(of: UInt8(ascii: ":")), colon > entry.startIndex, !entry.starts(with: "req:".utf8) else { return false }
             return entry[..<colon].allSatisfy { byte in
                 switch byte {
@@ -52,29 +69,29 @@ enum TriggerChain {
 }
 
 extension StreamEvent {
-    /// `value` as an event of `stream` that `cause` made: an object that has a `meta` gets the stream, and what is missing of `meta.id` and
-    /// `meta.request_id`; its `triggered_by` names the cause, unless the rule says something else there than the cause does. The id is the
-    /// same each time, so that whoever reads the stream can drop what a repeated action wrote again.
+    /// `value` as an event of `stream` that `cause` made. An object's `triggered_by` says so; with a `meta` it gets the stream there, and what
+    /// is missing of `id` and `request_id`. The id is the same each time, so that whoever reads the stream can drop what a repeated action
+    /// wrote again.
     ///
     /// - Parameter salt: tells apart what several requests make of one event.
     init(_ value: JSONValue, stream: String, partition: Int32? = nil, key: [UInt8]? = nil, cause: JSONValue, salt: String) {
-        guard let meta = value["meta"], case .object = meta else {
+        guard case .object = value else {
             self.init(stream: stream, partition: partition, key: key, value: value)
             return
         }
-        var made = value.replacing(["meta", "stream"], with: .string(stream))
-        if meta["id"] == nil {
-            let source = cause["meta"]?["id"]?.string ?? cause.jsonText
-            var random = SeededRandom(seed: Fingerprint.ofIdentity("\(salt)\u{0}\(stream)\u{0}\(source)").bits)
-            made = made.replacing(["meta", "id"], with: .string(random.nextID()))
+        var made = value
+        if let meta = value["meta"], case .object = meta {
+            made = made.replacing(["meta", "stream"], with: .string(stream))
+            if meta["id"] == nil {
+                let source = cause["meta"]?["id"]?.string ?? cause.jsonText
+                var random = SeededRandom(seed: Fingerprint.ofIdentity("\(salt)\u{0}\(stream)\u{0}\(source)").bits)
+                made = made.replacing(["meta", "id"], with: .string(random.nextID()))
+            }
+            if meta["request_id"] == nil, let requestID = cause["meta"]?["request_id"]?.string {
+                made = made.replacing(["meta", "request_id"], with: .string(requestID))
+            }
         }
-        if meta["request_id"] == nil, let requestID = cause["meta"]?["request_id"]?.string {
-            made = made.replacing(["meta", "request_id"], with: .string(requestID))
-        }
-        let chain = TriggerChain.extended(by: cause)
-        if !chain.isEmpty, value["triggered_by"] == nil || value["triggered_by"] == cause["triggered_by"] {
-            made = made.replacing(["triggered_by"], with: .string(chain))
-        }
-        self.init(stream: stream, partition: partition, key: key, value: made)
+        let chain = TriggerChain.leading(to: value, of: stream, from: cause)
+        self.init(stream: stream, partition: partition, key: key, value: made.replacing(["triggered_by"], with: .string(chain)))
     }
 }

@@ -59,10 +59,10 @@ import Testing
 
     @Test("An event that is written says what made it, and has the same id whenever the action is repeated")
     func cause() throws {
-        let exec = "uri: /sys/queue/events\nbody: [{meta: {stream: one}}, {meta: {stream: one}}, {meta: {stream: one}, triggered_by: mine}]"
+        let exec = "uri: /sys/queue/events\nbody: [{meta: {stream: one}}, {meta: {stream: one}}, {meta: {stream: one}, triggered_by: 'mine:1'}]"
         let made = try events(exec)
         #expect(made[0].value["triggered_by"] == Self.chain && made[0].value["meta"]?["request_id"] == "r-1")
-        #expect(made[2].value["triggered_by"] == "mine")
+        #expect(made[2].value["triggered_by"] == "req:r-0,first:https://h/0,mine:1", "what led to the cause stands before what the rule says")
         let ids = made.compactMap { $0.value["meta"]?["id"]?.string }
         #expect(Set(ids).count == 3 && ids.allSatisfy { $0.count == 36 })
         #expect(try events(exec) == made)
@@ -113,7 +113,8 @@ import Testing
             """)
         #expect(
             made.map(\.target) == [
-                .http, .produce([StreamEvent(stream: "of.enwiki", partition: 1, key: Array("A/B".utf8), value: ["n": 1])]),
+                .http,
+                .produce([StreamEvent(stream: "of.enwiki", partition: 1, key: Array("A/B".utf8), value: ["n": 1, "triggered_by": Self.chain])]),
                 .log(file: "/etc/switchback/seen.jsonl", line: Array(#"{"title":"A/B"}"#.utf8)),
                 .log(file: "/var/log/all.jsonl", line: Self.event.jsonBytes),
             ])
@@ -159,6 +160,20 @@ import Testing
         #expect(datagram == [0, 46, 0, minorVersion, 0, 40, opcode, 0, 1, 2, 3, 4, 0, 0] + specifier + [0, 2])
         #expect(datagram.count == 46)
         #expect(HTCP.clear(String(repeating: "a", count: 65_600), transaction: 1, format: format) == nil)
+    }
+
+    @Test("Whatever a rule says there, what it writes is a hop further than what made it", arguments: [
+        "", "triggered_by: s:u", "triggered_by: mine", "triggered_by: '{{default(message.triggered_by, null)}}'", "triggered_by: 5",
+    ])
+    func hopsGrow(_ said: String) throws {
+        for first: JSONValue in [[:], ["meta": ["stream": "s", "uri": "u"]], Self.event] {
+            var event = first
+            for _ in 0..<4 {
+                let before = TriggerChain.hops(of: event)
+                event = try #require(try events("produce: s\nbody: {n: 1\(said.isEmpty ? "" : ", " + said)}", for: event).first).value
+                #expect(TriggerChain.hops(of: event) > before, "\(event.jsonText)")
+            }
+        }
     }
 
     @Test("Hops are the events in triggered_by", arguments: [

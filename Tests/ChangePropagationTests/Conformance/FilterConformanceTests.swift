@@ -72,9 +72,9 @@ import Testing
         #expect(try reason(rule, ["triggered_by": .string(chain)]) == (isLeftOut ? .hops : nil))
     }
 
-    @Test("A rule that feeds itself comes to an end")
-    func loop() throws {
-        let rule = try rule("topic: a\nmax_hops: 5\nexec: {uri: /sys/queue/events, body: {meta: {stream: a, uri: '{{message.meta.uri}}'}}}")
+    @Test("A rule that feeds itself comes to an end, whatever it says in triggered_by", arguments: ["", ", triggered_by: '{{message.meta.stream}}:{{message.meta.uri}}'"])
+    func loop(_ said: String) throws {
+        let rule = try rule("topic: a\nmax_hops: 5\nexec: {uri: /sys/queue/events, body: {meta: {stream: a, uri: '{{message.meta.uri}}'}\(said)}}")
         var event: JSONValue = ["meta": ["stream": "a", "uri": "https://h/A,_B", "request_id": "r", "id": "1"]]
         var rounds = 0
         while case .act(let requests) = try rule.evaluate(event), case .produce(let made)? = requests.first?.target, rounds < 100 {
