@@ -55,7 +55,10 @@ let package = Package(
         .target(name: "Handover", dependencies: ["Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .target(
             name: "ChangePropagation",
-            dependencies: ["Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics],
+            dependencies: [
+                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics,
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
             swiftSettings: strict),
         .target(
             name: "LocalKafka",
@@ -113,7 +116,7 @@ let package = Package(
             name: "HandoverTests", dependencies: ["Handover", "Checkpoints", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
         .testTarget(
             name: "ChangePropagationTests",
-            dependencies: ["ChangePropagation", "Checkpoints", "Handover", "KafkaLog", "LocalKafka", "TestSupport", logging],
+            dependencies: ["ChangePropagation", "Checkpoints", "Handover", "KafkaLog", "LocalKafka", "TestSupport", logging, nioCore, nioPosix],
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),

@@ -26,6 +26,9 @@ import Logging
 /// | `drain_timeout` | 25s (0 to 1h) | for finishing and the last checkpoint after SIGTERM |
 /// | `heartbeat` | none (100ms to 1h) | between records in `<dc>.switchback.heartbeat`; none are written unless it is set |
 /// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
+/// | `defaults` | none | what holds for rules that say nothing else: `concurrency`, `retry_limit`, … |
+/// | `limiters` | none | type → `interval` and `limit` of failures |
+/// | `modules` | none | internal path → who answers for it: a URL, `host` and `port` of a cache, or a partitioner |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
 /// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
 /// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again |
@@ -53,6 +56,10 @@ public struct WorkerConfiguration: Sendable {
     public let http: HTTPSettings
     /// In the order of the file; never empty.
     public let rules: [Rule]
+    /// How many failures of a type are too many; none limits nothing.
+    public internal(set) var limiters: [String: [Limiters.Window]] = [:]
+    /// What the file says that is allowed and likely not meant, in the order of its places.
+    public internal(set) var warnings: [ConfigurationError.Problem] = []
 
     /// How to reach one datacenter's cluster.
     public struct ClusterSettings: Sendable, Equatable {

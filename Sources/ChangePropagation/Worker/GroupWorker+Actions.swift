@@ -118,7 +118,11 @@ extension GroupWorker {
         var actions: [(rule: Rule, requests: [ActionRequest])] = []
         for index in rules.indices {
             do throws(EventError) {
-                if case .act(let requests) = try rules[index].evaluate(event) { actions.append((rules[index], requests)) }
+                switch try rules[index].evaluate(event) {
+                case .act(let requests): actions.append((rules[index], requests))
+                case .leaveOut(let reason): leftOut(rules[index], reason, partition, record.offset)
+                case .noMatch: break
+                }
             } catch {
                 let rule = rules[index]
                 counts.failed += 1
@@ -138,14 +142,22 @@ extension GroupWorker {
             Job(
                 partition: partition, generation: generation, ticket: ticket, offset: record.offset, timestamp: record.timestamp,
                 fingerprint: fingerprint, actions: actions, lane: lane(of: record, actions.map(\.rule)),
-                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) } }))
+                size: actions.reduce(256) { $0 + $1.requests.reduce(0) { $0 + $1.size } }))
+    }
+
+    /// Counts an event that a rule leaves out. A loop is told of: somebody made it.
+    private func leftOut(_ rule: Rule, _ reason: LeftOut, _ partition: TopicPartition, _ offset: Int64) {
+        counts.leftOut[WorkerCounts.Reason(rule: rule.name, label: reason.label), default: 0] += 1
+        logger.log(
+            level: reason == .hops ? .warning : .debug, "An event is left out",
+            metadata: ["rule": "\(rule.name)", "partition": "\(partition)", "offset": "\(offset)", "reason": "\(reason)"])
     }
 
     private func rules(for topic: String) -> TopicRules {
         if let known = topicRules[topic] { return known }
         var rules: [Rule] = []
         if let read = OriginTopic(topic: topic, known: setup.datacenters) {
-            rules = setup.rules.filter { $0.streams.contains(read.stream) && $0.origins.contains(read.origin) }
+            rules = setup.rules.filter { $0.reads(read) }
         }
         let made = TopicRules(rules: rules, screen: EventScreen(rules, identity: setup.identity))
         topicRules[topic] = made
@@ -200,6 +212,7 @@ extension GroupWorker {
                 let result = await action.run(requests, of: rule, mayStart: { self.mayBegin(on: job.partition, of: origin) && !Task.isCancelled })
                 switch result {
                 case .done, .ignored: continue
+                case .limited(let key): self.leftOut(rule, .limiter(key.type), job.partition, job.offset)
                 case .interrupted: ending = .again
                 case .failed(let why, let tries):
                     failures += 1

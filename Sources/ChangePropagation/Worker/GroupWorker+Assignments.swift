@@ -219,18 +219,6 @@ extension GroupWorker {
         topicPartitionCounts.filter { OriginTopic(topic: $0.key, known: CollectionOfOne(origin)) != nil && $0.value > 0 }
     }
 
-    func refreshTopics() async {
-        let wanted = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
-        do {
-            let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
-            for topic in metadata.topics where wanted.contains(topic.name) && topic.failure == nil {
-                topicPartitionCounts[topic.name] = Int32(topic.partitions.count)
-            }
-        } catch {
-            logger.warning("The cluster's topics could not be read", metadata: ["error": "\(error)"])
-        }
-    }
-
     /// Writes into the assignment which partitions its origin has, so that a controller knows what must be sealed.
     private func reportPartitions(_ stored: StoredAssignment, origin: Datacenter) async {
         let counts = counts(of: origin)
@@ -239,8 +227,7 @@ extension GroupWorker {
         // Topics that no rule here reads may be another worker's, whose rules are older or newer: it names them again at once.
         // Those that nobody names again are gone, and must not hold up a drain for ever.
         let now = clock.monotonic()
-        let ownTopics = Set(setup.rules.flatMap { $0.topics.map(\.topic) })
-        for topic in next.partitions.keys where !ownTopics.contains(topic) {
+        for topic in next.partitions.keys where !reads(topic) {
             let since = unclaimed[topic] ?? now
             unclaimed[topic] = since
             guard !counts.isEmpty, now &- since >= Self.unclaimedLimit else { continue }

@@ -88,6 +88,10 @@ public actor GroupWorker {
     /// When topics of assignments that no rule here reads were first seen, by monotonic time.
     var unclaimed: [String: UInt64] = [:]
     var topicPartitionCounts: [String: Int32] = [:]
+    /// Topics that the consumer was told to read.
+    var subscribed: Set<String> = []
+    /// In how many looks one after the other a subscribed topic was not in the cluster.
+    var topicAbsences: [String: Int] = [:]
     /// Drained partitions that no write has taken up yet, and whether somebody is at it; both touched by `seal` alone.
     var toSeal: Set<TopicPartition> = []
     /// By topic, as they were asked for.
@@ -141,7 +145,7 @@ public actor GroupWorker {
     /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
     /// a last checkpoint is written, and the group is left.
     public func run() async throws {
-        try await consumer.subscribe(to: Set(setup.rules.flatMap { $0.topics.map(\.topic) }).sorted())
+        try await subscribeAtStart()
         let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         assignmentHint = continuation
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -151,6 +155,7 @@ public actor GroupWorker {
             group.addTask { await self.checkpointLoop() }
             group.addTask { await self.commitLoop() }
             if setup.standby { group.addTask { await self.standbyLoop() } }
+            if isOpen { group.addTask { await self.topicLoop() } }
             defer { group.cancelAll() }
             // The reading loop ends when it is told to stop, or when the client is broken for good.
             try await group.next()
@@ -367,6 +372,15 @@ public struct WorkerCounts: Sendable, Hashable {
     /// Could not be parsed.
     public var unparsable = 0
     public var gaps = 0
+    /// Events that a rule matches and left out.
+    public var leftOut: [Reason: Int] = [:]
+
+    /// Which rule left an event out, and why: `LeftOut.label`.
+    public struct Reason: Sendable, Hashable {
+        public let rule: String
+        public let label: String
+    }
+
     public init() {}
 }
 
