@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
         .target(
             name: "KafkaLog",
             dependencies: ["CRdKafka", logging, metrics],
@@ -55,7 +56,8 @@ let package = Package(
         .target(
             name: "ChangePropagation",
             dependencies: [
-                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "Yams", httpClient, nioCore, nioHTTP1, logging, metrics,
+                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics,
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),
@@ -98,7 +100,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "KafkaLog", "LocalKafka", "Demo", "Handover", "Checkpoints", logging,
+                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "ChangePropagation", "Handover", "Checkpoints", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
@@ -115,7 +117,7 @@ let package = Package(
             name: "HandoverTests", dependencies: ["Handover", "Checkpoints", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
         .testTarget(
             name: "ChangePropagationTests",
-            dependencies: ["ChangePropagation", "Checkpoints", "Handover", "KafkaLog", "LocalKafka", "TestSupport", logging],
+            dependencies: ["ChangePropagation", "Checkpoints", "Handover", "KafkaLog", "LocalKafka", "TestSupport", logging, nioCore, nioPosix],
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
@@ -126,5 +128,6 @@ let package = Package(
             dependencies: ["Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", "TestSupport"],
             swiftSettings: strict),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cxxLanguageStandard: .cxx17
 )

@@ -121,25 +121,8 @@ struct ConsumeRow {
     }
 
     private func runBaseline() throws -> Sample {
-        var all = KafkaClientConfiguration.reserved.merging(
-            ["bootstrap.servers": servers, "client.id": "bench", "group.id": "bench"], uniquingKeysWith: { $1 })
-        all.merge(KafkaConsumer.speedDefaults) { $1 }
-        all.merge(settings) { $1 }
-        let names = all.keys.sorted()
-        let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
-        defer { for text in texts { free(text) } }
-        let pointers = texts.map { UnsafePointer<CChar>($0) }
-        var result = cbaseline_result()
-        var error = [CChar](repeating: 0, count: 512)
-        let outcome = pointers.withUnsafeBufferPointer { buffer -> Int32 in
-            guard let base = buffer.baseAddress else { return -1 }
-            return cbaseline_consume(
-                Self.topic, partitions, records, batch, Self.timeoutMilliseconds, base, base + names.count, names.count, &result,
-                &error, error.count)
-        }
-        guard outcome == 0, result.value_bytes == records * Int64(size) else {
-            throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
-        }
+        let result = try CLoop(servers: servers, topic: Self.topic, partitions: partitions, records: records, batch: batch, settings: settings).run()
+        guard result.value_bytes == records * Int64(size) else { throw Failure(description: "\(result.value_bytes) bytes came to the C loop") }
         return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
     }
 
@@ -156,7 +139,4 @@ struct ConsumeRow {
         }
         return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
     }
-
-    /// How long the C loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
-    private static let timeoutMilliseconds: Int32 = 5
 }

@@ -1,6 +1,10 @@
+#define _GNU_SOURCE
 #include "CBaseline.h"
 
 #include <librdkafka/rdkafka.h>
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -17,6 +21,27 @@ double cbaseline_cpu_seconds(void) {
     getrusage(RUSAGE_SELF, &usage);
     return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+int cbaseline_use_one_core(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return -1;
+    int last = -1;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &set))
+            last = cpu;
+    CPU_ZERO(&set);
+    CPU_SET(last, &set);
+    DIR *threads = opendir("/proc/self/task");
+    if (!threads)
+        return -1;
+    int failed = 0;
+    for (struct dirent *entry; (entry = readdir(threads));)
+        if (entry->d_name[0] != '.' && sched_setaffinity((pid_t)atoi(entry->d_name), sizeof(set), &set) != 0 && errno != ESRCH)
+            failed = -1; // ESRCH: it has ended meanwhile
+    closedir(threads);
+    return failed;
 }
 
 static rd_kafka_t *make_consumer(const char *const *names, const char *const *values, size_t settings,
@@ -36,8 +61,8 @@ static rd_kafka_t *make_consumer(const char *const *names, const char *const *va
     return client;
 }
 
-static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, cbaseline_result *result,
-                    char *error, size_t error_size) {
+static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, cbaseline_inspect inspect,
+                    void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
     rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
     int64_t count = 0, bytes = 0;
@@ -54,6 +79,10 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
                 snprintf(error, error_size, "%s", rd_kafka_message_errstr(messages[i]));
                 failed = 1;
             } else {
+                if (inspect && inspect(context, messages[i]->payload, messages[i]->len) != 0) {
+                    snprintf(error, error_size, "a record could not be parsed");
+                    failed = 1;
+                }
                 count++;
                 bytes += (int64_t)messages[i]->len;
             }
@@ -68,8 +97,8 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
 }
 
 int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
-                      const char *const *names, const char *const *values, size_t settings,
-                      cbaseline_result *result, char *error, size_t error_size) {
+                      const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
+                      void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_t *client = make_consumer(names, values, settings, error, error_size);
     if (!client)
         return -1;
@@ -84,7 +113,7 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
     if (outcome)
         snprintf(error, error_size, "assign failed");
     else
-        outcome = read_all(client, records, batch, timeout_ms, result, error, error_size);
+        outcome = read_all(client, records, batch, timeout_ms, inspect, context, result, error, error_size);
     result->seconds = monotonic_seconds() - start;
     result->cpu_seconds = cbaseline_cpu_seconds() - cpu;
     rd_kafka_topic_partition_list_destroy(list);

@@ -25,6 +25,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try WorkerConfiguration.load(path: config)
+        for warning in configuration.warnings { Console.note(warning.description) }
         _ = try configuration.store.configuration()
         if check {
             print("\(config): good (\(configuration.rules.count) rules, datacenter \(configuration.datacenter))")

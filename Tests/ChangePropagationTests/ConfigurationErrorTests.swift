@@ -56,8 +56,14 @@ import Testing
             "a topic that Kafka would refuse", "topic: page change",
             #"worker.yaml:9:12: "topic" in rule "purge": "page change" can't be a topic; letters, digits, ".", "-" and "_" can, at most 230 of them"#),
         Case(
-            "topics by regular expression", "topic: '/mediawiki\\..*/'",
-            #"worker.yaml:9:12: "topic" in rule "purge": topics by regular expression (/mediawiki\..*/) are not supported yet; name the streams"#),
+            "a broken expression for topics", "topic: '/mediawiki\\.(/'",
+            #"worker.yaml:9:12: "topic" in rule "purge": missing closing parenthesis (at character 12 of /mediawiki\.(/)"#),
+        Case(
+            "an expression that is not closed", "topic: '/mediawiki'",
+            #"worker.yaml:9:12: "topic" in rule "purge": "/mediawiki" is neither a stream's name nor a regular expression; that is written /…/"#),
+        Case(
+            "everything excluded", "topics: [a, b]\nexclude_topics: ['/./']",
+            #"worker.yaml:10:21: "exclude_topics" in rule "purge" leaves nothing to read"#),
         Case(
             "an origin that is no datacenter", "topic: a\norigins: [eqiad, codwf]",
             #"worker.yaml:10:22: "origins" in rule "purge": no such datacenter "codwf"; "datacenters" lists codfw, eqiad; did you mean "codfw"?"#),
@@ -72,10 +78,13 @@ import Testing
             #"worker.yaml:10:19: "match" in rule "purge": an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent"#
         ),
         Case(
-            "features of the whole rule engine", "topic: a\nexclude_topics: []\nsample: 0.1\nclaim_ttl: 10",
-            #"worker.yaml:10:5: "exclude_topics" in rule "purge" is not supported yet; remove it"#,
-            #"worker.yaml:11:5: "sample" in rule "purge" is not supported yet; remove it"#,
+            "features of the whole rule engine", "topic: a\nreport: x\ndelivery: 5\nclaim_ttl: 10",
+            #"worker.yaml:10:5: "report" in rule "purge" is not supported yet; remove it"#,
+            #"worker.yaml:11:5: "delivery" in rule "purge" is not supported yet; remove it"#,
             #"worker.yaml:12:5: "claim_ttl" in rule "purge" is not supported yet; remove it"#),
+        Case(
+            "a due time without a field", "topic: a\ndelay_until: soon",
+            #"worker.yaml:10:18: "delay_until" in rule "purge": it names no field of the event; a template such as '{{message.delay_until}}' does"#),
         Case(
             "retry_on by something else than status", "topic: a\nretry_on: {status: 503, body: x}",
             #"worker.yaml:10:29: "retry_on" in rule "purge": conditions other than "status", such as "body", are not supported yet"#),
@@ -104,15 +113,21 @@ import Testing
             #"worker.yaml:12:14: "uri" in request 2 of rule "purge": bad URL "http://host:99999/": "host:99999" is not a host, nor a host and a port from 1 to 65535"#
         ),
         Case(
-            "an internal path", "topic: a\nexec: {uri: /sys/purge/}",
-            #"worker.yaml:10:17: "uri" in "exec" in rule "purge": internal paths such as /sys/purge/ are not supported yet; give a URL with http:// or https://"#
+            "an action of our own without a body", "topic: a\nexec: {uri: /sys/queue/events}",
+            #"worker.yaml:10:11: "body" in "exec" in rule "purge" is missing; give the event or the list of events, such as body: '{{globals.message}}'"#
         ),
+        Case(
+            "a stream that can't be", "topic: a\nexec: {produce: 'a b'}",
+            #"worker.yaml:10:21: "produce" in "exec" in rule "purge": "a b" can't be a topic; letters, digits, ".", "-" and "_" can, at most 248 of them"#),
+        Case(
+            "produce and log at once", "topic: a\nexec: {produce: b, log: c}",
+            #"worker.yaml:10:11: "exec" in rule "purge" has both "produce" and "log"; write a list of two"#),
         Case(
             "a method that is none", "topic: a\nexec: {uri: 'http://h/', method: fetch}",
             #"worker.yaml:10:38: "method" in "exec" in rule "purge" must be one of get, head, post, put, patch, delete, options, purge, not "fetch""#),
         Case(
-            "a header of our own", "topic: a\nexec: {uri: 'http://h/', headers: {User-Agent: me}}",
-            #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "User-Agent" is set by switchback itself; remove it"#),
+            "a header of our own", "topic: a\nexec: {uri: 'http://h/', headers: {Content-Length: 5}}",
+            #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "Content-Length" is set by switchback itself; remove it"#),
         Case(
             "a header that is none", "topic: a\nexec: {uri: 'http://h/', headers: {'x y': me}}",
             #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "x y" can't be a header's name"#),
@@ -134,8 +149,28 @@ import Testing
             "a template that is not closed", "topic: a\nexec: {uri: 'http://h/{{message.title}'}",
             #"worker.yaml:10:17: "exec" in rule "purge": a template is not closed: "}}" is missing"#),
         Case(
-            "a function", "topic: a\nexec: {uri: 'http://h/', headers: {x: '{{date(message.dt)}}'}}",
-            #"worker.yaml:10:43: "exec" in rule "purge": functions in templates, such as date(), are not supported yet"#),
+            "a function that there is not", "topic: a\nexec: {uri: 'http://h/', headers: {x: '{{dat(message.dt)}}'}}",
+            #"worker.yaml:10:43: "exec" in rule "purge": in the template "dat(message.dt)": there is no function dat(); there are decode(), date(), default(); did you mean "date"?"#
+        ),
+        Case(
+            "too few arguments", "topic: a\nexec: {uri: 'http://h/{{default(message.dt)}}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "default(message.dt)": default() takes 2 arguments, not 1"#),
+        Case(
+            "a function that is not closed", "topic: a\nexec: {uri: 'http://h/{decode(message.a}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "decode(message.a": the ")" of decode( is missing"#),
+        Case(
+            "an argument that is none", "topic: a\nexec: {uri: 'http://h/{decode(=)}'}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "decode(=)": an argument is a path such as message.meta.uri, a number, true, false, null, or a text in '…'"#
+        ),
+        Case(
+            "a form of date() that there is not", "topic: a\nexec: {uri: \"http://h/{date(message.a, 'us')}\"}",
+            #"worker.yaml:10:17: "exec" in rule "purge": in the template "date(message.a, 'us')": the second argument of date() is 'rfc822' or 'iso'"#),
+        Case(
+            "a variable that is not set", "topic: a\nexec: {uri: 'http://{env(SWITCHBACK_TEST_UNSET)}/'}",
+            #"worker.yaml:10:17: {env(SWITCHBACK_TEST_UNSET)}: the environment variable SWITCHBACK_TEST_UNSET is not set"#),
+        Case(
+            "the environment as a template", "topic: a\nexec: {uri: 'http://h/{{env(HOME)}}'}",
+            #"worker.yaml:10:17: {{env(HOME)}} is not a template: it is replaced when the file is read, and written {env(HOME)}"#),
         Case(
             "a capture", "topic: a\nexec: {uri: 'http://h/', body: {x: [1, '{{match.meta.uri.title}}']}}",
             #"worker.yaml:9:5: rule "purge": no regular expression in its "match" captures match.meta.uri.title"#),
@@ -208,12 +243,10 @@ import Testing
             #"worker.yaml:6:54: "username" in "etcd" in "store" needs "password_file" beside it"#),
         Case("a number as service", edit("service: purger", "service: 5"),
             #"worker.yaml:1:10: "service" must be a text, not 5; put it in quotes if it is meant as text"#),
-        Case("the environment", edit("service: purger", "service: '{env(NAME)}'"),
-            #"worker.yaml:1:10: "service": {env(NAME)} is not supported yet; write the value"#),
+        Case("the environment", edit("service: purger", "service: '{env(SWITCHBACK_TEST_UNSET)}'"),
+            #"worker.yaml:1:10: {env(SWITCHBACK_TEST_UNSET)}: the environment variable SWITCHBACK_TEST_UNSET is not set"#),
         Case("no rules", edit("rules:\n  purge:\n", "rules: {}\n"), #"worker.yaml:7:8: "rules" is empty; give at least one rule"#),
         Case("rules without a value", edit("rules:\n  purge:\n", "rules:\n"), #"worker.yaml:7:1: "rules" has no value; give it one or remove the line"#),
-        Case("one group for two rules", smallestFile + "    topic: a\n  other: {topic: b, group: purger-purge}\n",
-            #"worker.yaml:10:3: rule "other" has the group "purger-purge" of rule "purge"; rules that share a group are not supported yet"#),
         Case("a rule's name that can't be one", smallestFile + "    topic: a\n  'a b': {topic: b}\n",
             #"worker.yaml:10:3: a rule's name is made of letters, digits, "-", "_" and ".", at most 100 of them; "a b" is not"#),
         Case("checkpoints out of bounds", smallestFile + "    topic: a\ncheckpoints: {interval: 1ms, tail: 0}\n",

@@ -127,6 +127,12 @@ import Testing
         #expect(try triggeredBy(["meta": ["request_id": 5]]) == [])
     }
 
+    @Test func aRulesOwnHeadersWin() throws {
+        let event: JSONValue = ["meta": ["request_id": "r-1", "stream": "s", "uri": "u"]]
+        let request = try request("uri: http://h/\nheaders: {X-Request-Id: mine, x-triggered-by: me, User-Agent: us}", for: event)
+        #expect(request.headers == [.init("x-request-id", "mine"), .init("x-triggered-by", "me"), .init("user-agent", "us")])
+    }
+
     @Test func severalRequestsComeInTheirOrder() throws {
         let rule = try rule("topic: a\nexec:\n  - uri: http://h/1\n  - {uri: 'http://h/2', method: DELETE}")
         guard case .act(let requests) = try rule.evaluate(Self.event) else { Issue.record("no match"); return }

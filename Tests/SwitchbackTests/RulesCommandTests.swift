@@ -61,10 +61,10 @@ struct RulesCommandTests {
     func matches() async throws {
         let first = try await test(#"{"type":"edit","title":"User:Ada L"}"#)
         #expect(first.status == 0)
-        #expect(first.output.contains("pages: matches, case 1 of 2\n  captures {\"title\":{\"user\":\"Ada L\"}}\n  GET http://sink/users/Ada%20L\n"))
+        #expect(first.output.contains("pages: matches, case 1 of 2\n  captures {\"title\":{\"user\":\"Ada L\"}}\n  GET http://sink/users/Ada%20L\n    user-agent: switchback/0.1.0\n"))
         #expect(first.output.contains("other: does not match"))
         let second = try await test(#"{"type":"edit","title":"X"}"#)
-        #expect(second.output.contains("case 2 of 2\n  POST http://sink/edits\n    content-type: application/json\n    {\"title\":\"X\"}\n"))
+        #expect(second.output.contains("case 2 of 2\n  POST http://sink/edits\n    content-type: application/json\n    user-agent: switchback/0.1.0\n    {\"title\":\"X\"}\n"))
     }
 
     @Test("--output json is JSON alone, and --stream keeps to the rules that read it")
@@ -86,5 +86,51 @@ struct RulesCommandTests {
         #expect(stream.status == 2 && stream.errors.contains("no rule of") && stream.errors.contains("recentchange, resource_change"))
         let nowhere = try await ChildProcess.run(executable, ["rules", "test", try file("worker.yaml", Self.rules), "--event", "/nonexistent.json"])
         #expect(nowhere.status == 2 && nowhere.errors.contains("there is no such file"))
+    }
+
+    @Test("Actions of our own are shown as what they write and send; what is left out says why")
+    func ownActions() async throws {
+        let own = """
+            service: demo
+            datacenter: eqiad
+            datacenters: {eqiad: {bootstrap: "127.0.0.1:1"}}
+            store: {sqlite: store.db}
+            modules: {/sys/purge: {host: cache, port: 4827}}
+            rules:
+              all:
+                topic: /./
+                exec:
+                  - {uri: /sys/queue/events/3, body: {meta: {stream: out, id: x}}}
+                  - {uri: /sys/purge/, body: {meta: {uri: '//h/a'}}}
+                  - {log: /tmp/never-written.jsonl, body: {n: 1}}
+              never: {topic: a, sample: 0, exec: {uri: 'http://h/'}}
+              lost: {topic: a, exec: {uri: /sys/lost/}}
+              idle: {topic: a}
+            """
+        let rules = try file("own.yaml", own), event = try file("own.json", #"{"meta":{"stream":"a","uri":"u"}}"#)
+        let result = try await ChildProcess.run(executable, ["rules", "test", rules, "--event", event])
+        #expect(result.status == 1)
+        #expect(
+            result.output.hasPrefix(
+                """
+                all: matches
+                  produce to eqiad.out partition 3
+                    {"meta":{"stream":"out","id":"x"},"triggered_by":"a:u"}
+                  purge http://h/a (HTCP to cache:4827)
+                  log to /tmp/never-written.jsonl
+                    {"n":1}
+                never: matches
+                  is left out: it is not in the sample
+                lost: matches
+                  can't be finished: the rule sends the event to /sys/lost/, and "modules" has no URL for that path
+                """), "\(result.output)")
+        let check = try await ChildProcess.run(executable, ["rules", "check", rules])
+        #expect(check.status == 0 && check.output.contains("good (4 rules, 2 warnings)") && check.output.contains("/./"))
+        #expect(check.errors.contains("own.yaml:14:32: warning: \"uri\"") && check.errors.contains("own.yaml:15:9: warning: rule \"idle\" has no \"exec\""))
+        let json = try await ChildProcess.run(executable, ["rules", "test", rules, "--event", event, "--output", "json"])
+        let parsed = try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [[String: Any]]
+        let requests = parsed?.first?["requests"] as? [[String: Any]]
+        #expect((requests?.first?["produce"] as? [[String: Any]])?.first?["topic"] as? String == "eqiad.out")
+        #expect(parsed?[1]["left_out"] as? String == "it is not in the sample")
     }
 }

@@ -12,12 +12,15 @@ typedef struct {
     double cpu_seconds; // of the whole process, librdkafka's threads too
 } cbaseline_result;
 
+// Looks at the value of one record. Other than 0 ends the reading.
+typedef int (*cbaseline_inspect)(void *context, const void *value, size_t length);
+
 // Reads `records` records of partitions 0 to `partitions` - 1 of `topic` from offset 0 and counts them: a loop over
 // rd_kafka_consume_batch_queue with `batch` messages a call. `names` and `values` are librdkafka settings.
-// The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
+// `inspect` may be NULL. The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
 int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
-                      const char *const *names, const char *const *values, size_t settings,
-                      cbaseline_result *result, char *error, size_t error_size);
+                      const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
+                      void *context, cbaseline_result *result, char *error, size_t error_size);
 
 // Reads the same with Fetch requests over a socket, without a client library. `host` is an IPv4 address; `partitions` 2 or more.
 // `value_bytes` is what came over the socket. Returns 0, or -1 with a text in `error`.
@@ -26,5 +29,8 @@ int cbaseline_fetch(const char *host, int port, const char *topic, int32_t parti
 
 // CPU seconds of this process so far.
 double cbaseline_cpu_seconds(void);
+
+// Binds all threads of this process, and those that they start, to one core. Returns 0, or -1. Linux only.
+int cbaseline_use_one_core(void);
 
 #endif

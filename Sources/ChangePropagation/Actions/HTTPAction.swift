@@ -20,7 +20,7 @@ public final class HTTPAction: Sendable {
         settings: WorkerConfiguration.HTTPSettings = .init(), version: String, connections: Int,
         makeRequestID: @escaping @Sendable () -> String = HTTPAction.randomRequestID
     ) {
-        userAgent = "switchback/\(version)"
+        userAgent = Self.userAgent(version)
         responseLimit = settings.responseLimit
         self.makeRequestID = makeRequestID
         let connect = TimeAmount(settings.connectTimeout)
@@ -35,6 +35,9 @@ public final class HTTPAction: Sendable {
             return HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
         }
     }
+
+    /// What requests carry whose rule names no `user-agent` of its own.
+    public static func userAgent(_ version: String) -> String { "switchback/\(version)" }
 
     /// Sixteen random bytes as a version 4 UUID's text.
     public static let randomRequestID: @Sendable () -> String = {
@@ -74,7 +77,7 @@ public final class HTTPAction: Sendable {
         var prepared = HTTPClientRequest(url: request.url)
         prepared.method = HTTPMethod(rawValue: request.method)
         for header in request.headers { prepared.headers.add(name: header.name, value: header.value) }
-        prepared.headers.replaceOrAdd(name: "user-agent", value: userAgent)
+        if !prepared.headers.contains(name: "user-agent") { prepared.headers.add(name: "user-agent", value: userAgent) }
         if !prepared.headers.contains(name: "x-request-id") { prepared.headers.add(name: "x-request-id", value: makeRequestID()) }
         if let body = request.body { prepared.body = .bytes(ByteBuffer(bytes: body)) }
         return prepared

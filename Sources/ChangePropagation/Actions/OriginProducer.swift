@@ -20,11 +20,16 @@ public struct OriginProducer: Sendable {
         public var value: [UInt8]?
         public var headers: [RecordHeader]
         public var timestamp: MillisecondTimestamp?
-        public init(key: [UInt8]?, value: [UInt8]?, headers: [RecordHeader] = [], timestamp: MillisecondTimestamp?) {
+        /// nil: by the key, or any.
+        public var partition: Int32?
+        public init(
+            key: [UInt8]?, value: [UInt8]?, headers: [RecordHeader] = [], timestamp: MillisecondTimestamp?, partition: Int32? = nil
+        ) {
             self.key = key
             self.value = value
             self.headers = headers
             self.timestamp = timestamp
+            self.partition = partition
         }
     }
 
@@ -54,7 +59,10 @@ public struct OriginProducer: Sendable {
         let topic = try topic(stream).topic
         return await producer.send(
             contentsOf: events.map {
-                ProducerRecord(topic: topic, key: $0.key, value: $0.value, headers: $0.headers, timestamp: $0.timestamp)
+                ProducerRecord(topic: topic, partition: $0.partition, key: $0.key, value: $0.value, headers: $0.headers, timestamp: $0.timestamp)
             })
     }
+
+    /// Waits for what is on its way, at most for `limit`, and closes the producer.
+    public func close(within limit: Duration) async { try? await producer.close(within: limit) }
 }

@@ -57,6 +57,8 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case connection(String)
     /// The request can't be sent as it is.
     case badRequest(String)
+    /// An event could not be written to Kafka, or a line to a file.
+    case notWritten(String)
 
     /// A short stable name for metrics.
     public var label: String {
@@ -66,6 +68,7 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
         case .timeout: "timeout"
         case .connection: "connection"
         case .badRequest: "bad_request"
+        case .notWritten: "not_written"
         }
     }
 
@@ -76,6 +79,7 @@ public enum ActionFailure: Error, Sendable, Equatable, CustomStringConvertible {
         case .timeout: "the target did not answer in time"
         case .connection(let why): "the connection failed: \(why)"
         case .badRequest(let why): "the request can't be sent: \(why)"
+        case .notWritten(let why): "it could not be written: \(why)"
         }
     }
 }

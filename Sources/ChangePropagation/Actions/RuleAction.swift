@@ -5,10 +5,15 @@ public struct RuleAction: Sendable {
 
     private let send: Send
     private let sleep: @Sendable (Duration) async throws -> Void
+    private let limiters: Limiters
 
     /// - Parameter sleep: waits that long, and throws when the task is cancelled.
-    public init(send: @escaping Send, sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }) {
+    public init(
+        send: @escaping Send, limiters: Limiters = Limiters(),
+        sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+    ) {
         self.send = send
+        self.limiters = limiters
         self.sleep = sleep
     }
 
@@ -23,6 +28,8 @@ public struct RuleAction: Sendable {
     public func run(_ requests: [ActionRequest], of rule: Rule, mayStart: @Sendable () -> Bool = { true }) async -> ActionResult {
         var last: RequestResult?
         var tries = 0
+        let limits = requests.first?.limits ?? []
+        if let key = limiters.exceeded(limits) { return .limited(key) }
         for request in requests {
             var attempts = RequestAttempts(policy: rule.immediateRetry)
             request: while true {
@@ -41,6 +48,7 @@ public struct RuleAction: Sendable {
                 case .exhausted(let failure, _):
                     if Task.isCancelled { return .interrupted(tries: tries) }
                     guard case .status(let status) = failure, rule.statuses.ignores(status) else {
+                        if case .status(500...) = failure { limiters.failed(limits) }
                         return .failed(failure, tries: tries)
                     }
                     last = .ignored(status: status)
@@ -64,13 +72,15 @@ public enum ActionResult: Sendable, Equatable {
     case ignored(status: Int, tries: Int)
     /// A request failed for good or its tries are used up. The event is not finished: the rule's `on_failure` decides.
     case failed(ActionFailure, tries: Int)
+    /// Nothing was sent: what this key stands for has failed too often of late. The event is finished.
+    case limited(LimiterKey)
     /// The task was cancelled or the worker may not act any more. The event is not finished; it may have been acted on.
     case interrupted(tries: Int)
 
     /// Whether the event is finished and its position may move.
     public var isFinished: Bool {
         switch self {
-        case .done, .ignored: true
+        case .done, .ignored, .limited: true
         case .failed, .interrupted: false
         }
     }
@@ -80,6 +90,7 @@ public enum ActionResult: Sendable, Equatable {
         switch self {
         case .done: "done"
         case .ignored: "ignored"
+        case .limited: "limited"
         case .failed: "failed"
         case .interrupted: "interrupted"
         }

@@ -42,7 +42,11 @@ final class ConfigurationMap {
     func notSupportedYet(_ keys: [String]) {
         for entry in entries where keys.contains(entry.key) {
             later.insert(entry.key)
-            entry.keyNode.report("\(describe(entry.key)) is not supported yet; remove it")
+            if node.document.isForeign {
+                entry.keyNode.warn("\(describe(entry.key)) is not supported yet and is left out")
+            } else {
+                entry.keyNode.report("\(describe(entry.key)) is not supported yet; remove it")
+            }
         }
     }
 
@@ -58,6 +62,10 @@ final class ConfigurationMap {
     /// Reports the keys that were not asked for.
     func finish() {
         for entry in entries where !asked.contains(entry.key) && !later.contains(entry.key) {
+            if node.document.isForeign {
+                entry.keyNode.warn("\(describe(entry.key)) has no counterpart here and is left out")
+                continue
+            }
             let place = name.isEmpty ? "" : " in \(name)"
             let hint = didYouMean(entry.key, among: asked)
             let known = hint.isEmpty ? "; the keys here are \(asked.sorted().joined(separator: ", "))" : hint
@@ -80,14 +88,11 @@ final class ConfigurationMap {
         return text(value, key, expected)
     }
 
-    /// A text that is not empty and has no reference to the environment in it. Numbers and booleans must be quoted.
+    /// A text that is not empty. Numbers and booleans must be quoted.
     private func text(_ value: ConfigurationNode, _ key: String, _ expected: String) -> String? {
-        switch value.scalar {
+        // What comes from the environment can't be quoted: a number is as good as a text there.
+        switch value.environmentText.map(ConfigurationNode.Scalar.text) ?? value.scalar {
         case .text(let text)?:
-            if text.contains("{env(") {
-                value.report("\(describe(key)): {env(NAME)} is not supported yet; write the value")
-                return nil
-            }
             if text.isEmpty {
                 wrong(value, key, expected)
                 return nil
@@ -143,12 +148,16 @@ final class ConfigurationMap {
 
     /// - Parameter bareMilliseconds: whether a number without a unit is milliseconds, as in change-propagation's rules.
     func duration(_ key: String, in range: ClosedRange<Duration>, bareMilliseconds: Bool = false) -> Duration? {
+        duration(key, in: range, bareUnit: bareMilliseconds ? .milliseconds(1) : nil)
+    }
+
+    /// - Parameter bareUnit: what a number without a unit counts; nil: only 0 may stand without one.
+    func duration(_ key: String, in range: ClosedRange<Duration>, bareUnit: Duration?) -> Duration? {
         guard let value = node(key) else { return nil }
         let found: Duration? =
             switch value.scalar {
             case .text(let text)?: ScalarFormat.duration(text)
-            case .integer(let number)? where bareMilliseconds && number >= 0 && number < 36_000_000_000: .milliseconds(number)
-            case .integer(0)?: .zero
+            case .integer(let number)? where number >= 0 && number < 36_000_000_000: bareUnit.map { $0 * number } ?? (number == 0 ? .zero : nil)
             default: nil
             }
         guard let found, range.contains(found) else {

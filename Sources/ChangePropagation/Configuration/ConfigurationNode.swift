@@ -16,6 +16,8 @@ struct ConfigurationNode {
     }
 
     func report(_ message: String) { document.report(message, at: node) }
+    /// Something that is allowed, and likely not what is meant.
+    func warn(_ message: String) { document.warn(message, at: node) }
 
     /// What this is, for messages that say what it should have been.
     var kind: String {
@@ -38,7 +40,16 @@ struct ConfigurationNode {
     /// nil when this is a map or a list.
     var scalar: Scalar? {
         guard case .scalar(let scalar) = node else { return nil }
-        return Self.read(scalar)
+        guard let text = environmentText else { return Self.read(scalar) }
+        // A value that is one variable and nothing else has the type that it would have if it stood there.
+        return scalar.string.hasPrefix("{env(") && scalar.string.firstIndex(of: "}") == scalar.string.indices.last && !text.isEmpty
+            ? Self.read(plain: text) : .text(text)
+    }
+
+    /// The text with each `{env(NAME)}` replaced; nil: it has none. One that is not set is reported.
+    var environmentText: String? {
+        guard case .scalar(let scalar) = node, scalar.string.contains("{env(") else { return nil }
+        return document.replacingEnvironment(in: scalar.string, at: node)
     }
 
     /// The items of a list; nil when this is none.
@@ -127,8 +138,11 @@ struct ConfigurationNode {
     // MARK: Scalars
 
     private static func read(_ scalar: Node.Scalar) -> Scalar {
-        let text = scalar.string
-        guard scalar.style == .plain, scalar.tag != Tag(.str) else { return .text(text) }
+        guard scalar.style == .plain, scalar.tag != Tag(.str) else { return .text(scalar.string) }
+        return read(plain: scalar.string)
+    }
+
+    private static func read(plain text: String) -> Scalar {
         switch text {
         case "", "~", "null", "Null", "NULL": return .null
         case "true", "True", "TRUE": return .bool(true)

@@ -2,12 +2,16 @@
 struct RequestReader {
     /// For messages: `"exec" in rule "purge"`.
     let place: String
+    var modules = Modules()
+    /// Makes a path that is meant from the file's folder absolute.
+    var absolute: (String) -> String = { $0 }
 
     static let methods = ["get", "head", "post", "put", "patch", "delete", "options", "purge"]
 
     func read(_ node: ConfigurationNode) -> RequestTemplate? {
         guard let map = ConfigurationMap(node, name: place) else { return nil }
-        let uri = uri(map)
+        if ["produce", "log"].contains(where: map.has) { return ownAction(map) }
+        let found = uri(map)
         let headers = headers(map)
         let query = pairs(map, "query")
         let bodyNode = map.node("body")
@@ -19,8 +23,47 @@ struct RequestReader {
         {
             bodyNode.report("\(place): a body written as a map or list is sent as JSON; \(text) is not supported yet, write the body as text")
         }
+        if case .own(let action)? = found?.destination { checkBody(bodyNode, of: action, map) }
         map.finish()
-        return uri.map { RequestTemplate(method: method.uppercased(), uri: $0, headers: headers, query: query, body: body) }
+        return found.map {
+            RequestTemplate(
+                method: method.uppercased(), uri: $0.template, headers: headers, query: query, body: body, destination: $0.destination, name: place)
+        }
+    }
+
+    private func checkBody(_ body: ConfigurationNode?, of action: OwnAction, _ map: ConfigurationMap) {
+        switch action {
+        case .events, .partition, .purge:
+            if body == nil { map.reportMissing("body", "give the event or the list of events, such as body: '{{globals.message}}'") }
+        case .produce, .log, .unknown: break
+        }
+    }
+
+    /// An entry with `produce` or `log` in place of `uri`.
+    private func ownAction(_ map: ConfigurationMap) -> RequestTemplate? {
+        if map.has("produce"), map.has("log") {
+            map.node.report("\(place) has both \"produce\" and \"log\"; write a list of two")
+            map.ignore { $0 == "log" }
+        }
+        var action: OwnAction?
+        if let node = map.node("produce") {
+            let stream = map.string("produce", "a stream's name").flatMap { template($0, node) }
+            if let name = stream?.literal, let longest = StreamReader.whyNotStream(name, []) {
+                node.report("\(map.describe("produce")): \"\(name)\" can't be a topic; letters, digits, \".\", \"-\" and \"_\" can, at most \(longest) of them")
+            }
+            let key = map.string("key", "a text").flatMap { text in map.node("key").flatMap { template(text, $0) } }
+            let partition = map.int("partition", in: 0...Int(Int32.max)).map(Int32.init)
+            action = stream.map { .produce(stream: $0, key: key, partition: partition) }
+        } else if let path = map.string("log", "the path of a file") {
+            action = .log(file: absolute(path))
+        }
+        let body = map.node("body").flatMap(value)
+        map.finish()
+        return action.map {
+            RequestTemplate(
+                method: map.has("log") ? "LOG" : "PRODUCE", uri: TextTemplate(parts: []), headers: [], query: [], body: body, destination: .own($0),
+                name: place)
+        }
     }
 
     private func method(_ map: ConfigurationMap) -> String? {
@@ -30,21 +73,43 @@ struct RequestReader {
         return nil
     }
 
-    private func uri(_ map: ConfigurationMap) -> TextTemplate? {
+    private func uri(_ map: ConfigurationMap) -> (template: TextTemplate, destination: RequestTemplate.Destination)? {
         map.reportMissing("uri", "give the URL to call, such as uri: 'http://127.0.0.1:8080/purge/{message.page_title}'")
         guard let node = map.node("uri") else { return nil }
         guard case .text(let text)? = node.scalar else {
             node.report("\"uri\" in \(place) must be a URL, not \(node.kind)")
             return nil
         }
-        if text.hasPrefix("/") {
-            node.report("\"uri\" in \(place): internal paths such as \(text) are not supported yet; give a URL with http:// or https://")
-            return nil
-        }
         guard let template = template(text, node) else { return nil }
+        if text.hasPrefix("/") { return (template, internalDestination(template, text, node)) }
         if let why = whyNotURL(template) { node.report("\"uri\" in \(place): bad URL \"\(text)\": \(why)") }
-        return template
+        return (template, .url)
     }
+
+    /// Who answers for an internal path, as far as it stands before the first template.
+    private func internalDestination(_ template: TextTemplate, _ text: String, _ node: ConfigurationNode) -> RequestTemplate.Destination {
+        guard case .literal(let start)? = template.parts.first else { return .own(.unknown) }
+        if let found = modules.module(for: start) {
+            switch found.module {
+            case .service(let base): return .service(path: found.path, base: base)
+            case .purge(let service): return .own(.purge(service))
+            case .partition(let partitioner): return .own(.partition(partitioner))
+            }
+        }
+        if Modules.isUnder(start, Modules.eventsPath) { return .own(.events) }
+        let example =
+            switch true {
+            case Modules.isUnder(start, "/sys/purge"): "modules: {/sys/purge: {host: 239.128.0.112, port: 4827}}"
+            case Modules.isUnder(start, "/sys/partition"):
+                "modules: {/sys/partition: {partition_stream: …, partition_key: database, partition_map: {enwiki: 0}, partition_default: 1}}"
+            default: "modules: {\(Self.module(of: start)): 'http://…'}"
+            }
+        node.warn("\"uri\" in \(place): nobody answers for \(text); give \(example). Without it each event that gets there is a failure")
+        return .own(.unknown)
+    }
+
+    /// The first two parts of an internal path.
+    private static func module(of path: String) -> String { "/" + path.split(separator: "/").prefix(2).joined(separator: "/") }
 
     /// What can be said before any event is there: everything when nothing is to be filled in; else the part up to the
     /// first template, with the host when it ends before that.
@@ -59,7 +124,7 @@ struct RequestReader {
     }
 
     private func headers(_ map: ConfigurationMap) -> [(name: String, value: TextTemplate)] {
-        let own = ["user-agent", "x-request-id", "x-triggered-by", "content-length", "transfer-encoding", "connection"]
+        let own = ["content-length", "transfer-encoding", "connection"]
         return pairs(map, "headers") { name, node in
             let lower = name.lowercased()
             if own.contains(lower) {

@@ -6,11 +6,17 @@ struct RuleReader {
     /// Empty when `service` itself was wrong; then no default group is made from it.
     let service: String?
     let datacenters: [Datacenter]
+    var modules = Modules()
+    /// What holds where a rule says nothing.
+    var defaults = RuleSettings()
+    /// The types of limiters that have windows.
+    var limiterTypes: Set<String> = []
+    /// Makes a path that is meant from the file's folder absolute.
+    var absolute: (String) -> String = { $0 }
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
-        "switch", "exclude_topics", "sample", "blacklist", "limiters", "report", "claim_ttl", "root_claim_ttl",
-        "delivery", "decode_results",
+        "switch", "report", "claim_ttl", "root_claim_ttl", "delivery", "decode_results",
     ]
 
     func read(_ key: String, _ keyNode: ConfigurationNode, _ node: ConfigurationNode) -> Rule? {
@@ -20,25 +26,17 @@ struct RuleReader {
         }
         guard let map = ConfigurationMap(node, name: "rule \"\(key)\"") else { return nil }
         map.notSupportedYet(Self.laterKeys)
-        let streams = streams(map)
+        let selection = StreamReader(service: service, datacenters: datacenters).read(map)
         let origins = origins(map)
         let group = map.string("group") ?? service.map { "\($0)-\(key)" }
         let cases = cases(map)
-        let retry = RetryPolicy(
-            limit: map.int("retry_limit", in: 0...100) ?? RetryPolicy().limit,
-            delay: map.duration("retry_delay", in: .zero...RetryPolicy.longestPause, bareMilliseconds: true) ?? RetryPolicy().delay,
-            factor: map.number("retry_factor", in: 1...100) ?? RetryPolicy().factor)
-        let statuses = StatusRules(
-            retryOn: patterns("retry_on", map) ?? StatusRules.defaultRetryOn,
-            ignore: patterns("ignore", map) ?? StatusRules.defaultIgnore)
+        let settings = RuleSettingsReader(limiterTypes: limiterTypes).read(map, over: defaults)
+        for path in settings.filters.paths where path.root == .match && !cases.contains(where: { $0.match?.captures(path.steps) == true }) {
+            map.node.report("\(map.name): no regular expression in its \"match\" captures \(path.text)")
+        }
         let rule = Rule(
-            name: key, group: group ?? "", streams: streams, origins: origins,
-            concurrency: map.int("concurrency", in: 1...10_000) ?? 30,
-            retry: retry, immediateRetry: .immediate(limit: map.int("immediate_retries", in: 0...RetryPolicy.mostImmediate) ?? 0),
-            statuses: statuses,
-            timeout: map.duration("timeout", in: .milliseconds(1)...(.seconds(3600)), bareMilliseconds: true) ?? .seconds(420),
-            order: map.choice("order", Rule.Order.allCases.map { ($0.rawValue, $0) }) ?? .none,
-            onFailure: map.choice("on_failure", Rule.FailurePolicy.allCases.map { ($0.rawValue, $0) }) ?? .deadLetter,
+            name: key, group: group ?? "", selection: selection, origins: origins, concurrency: settings.concurrency, retry: settings.retry,
+            immediateRetry: settings.immediateRetry, statuses: settings.statuses, timeout: settings.timeout, order: settings.order, onFailure: settings.onFailure, filters: settings.filters,
             delayUntil: delayUntil(map), cases: cases)
         map.finish()
         return rule
@@ -68,55 +66,6 @@ struct RuleReader {
     }
 
     // MARK: Streams and origins
-
-    private func streams(_ map: ConfigurationMap) -> [String] {
-        if map.has("topic"), map.has("topics") { map.node.report("\(map.name) has both \"topic\" and \"topics\"; keep one") }
-        if !map.has("topic"), !map.has("topics") {
-            map.node.report("\(map.name) has no \"topic\"; name the stream that it reads, such as topic: mediawiki.page_change")
-        }
-        var streams: [String] = []
-        for (key, isList) in [("topic", false), ("topics", true)] {
-            if !isList, let node = map.node(key), node.items != nil {
-                node.report("\(map.describe(key)) is one stream; write a list under \"topics\"")
-                continue
-            }
-            for (text, node) in map.strings(key) ?? [] where check(stream: text, node, map.describe(key)) {
-                if streams.contains(text) {
-                    node.report("\(map.describe(key)) names \"\(text)\" twice")
-                } else {
-                    streams.append(text)
-                }
-            }
-        }
-        return streams
-    }
-
-    private func check(stream: String, _ node: ConfigurationNode, _ place: String) -> Bool {
-        if stream.hasPrefix("/") {
-            node.report("\(place): topics by regular expression (\(stream)) are not supported yet; name the streams")
-            return false
-        }
-        if let topic = OriginTopic(topic: stream, known: datacenters) {
-            node.report(
-                "\(place): \"\(stream)\" begins with the datacenter \"\(topic.origin)\"; give the stream's name without it, \"\(topic.stream)\", "
-                    + "and choose datacenters with \"origins\"")
-            return false
-        }
-        // Kafka's own rule for topic names, with room left for its retry topic's name in the longest datacenter.
-        let allowed = stream.utf8.allSatisfy { byte in
-            switch byte {
-            case 48...57, 65...90, 97...122, UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."): true
-            default: false
-            }
-        }
-        let around = (datacenters.map(\.name.utf8.count).max() ?? 0) + 1 + (service.map { RetryTopics(service: $0).retryStream(of: "").utf8.count } ?? 0)
-        let longest = 249 - around
-        guard allowed, stream.utf8.count <= longest, !stream.hasPrefix("."), !stream.hasSuffix(".") else {
-            node.report("\(place): \"\(stream)\" can't be a topic; letters, digits, \".\", \"-\" and \"_\" can, at most \(longest) of them")
-            return false
-        }
-        return true
-    }
 
     private func origins(_ map: ConfigurationMap) -> [Datacenter] {
         guard let names = map.strings("origins", "a datacenter or a list of them") else { return datacenters.sorted() }
@@ -152,16 +101,17 @@ struct RuleReader {
         }
         return items.enumerated().compactMap { index, item in
             guard let inner = ConfigurationMap(item, name: "case \(index + 1) of \(map.name)") else { return nil }
-            let found = self.case(inner)
+            let found = self.case(inner, sample: RuleSettingsReader(limiterTypes: limiterTypes).sample(inner))
             inner.finish()
             return found
         }
     }
 
-    private func `case`(_ map: ConfigurationMap) -> Rule.Case {
+    /// - Parameter sample: the case's own; nil: the rule's.
+    private func `case`(_ map: ConfigurationMap, sample: Sample? = nil) -> Rule.Case {
         let match = map.node("match").flatMap { self.match($0, map.describe("match")) }
-        let found = Rule.Case(match: match, matchNot: matchNot(map), requests: requests(map))
-        for path in found.requests.flatMap(\.paths) where path.root == .match && match?.captures(path.steps) != true {
+        let found = Rule.Case(match: match, matchNot: matchNot(map), requests: requests(map), sample: sample)
+        for path in found.requests.flatMap(\.paths) + (sample?.template?.paths ?? []) where path.root == .match && match?.captures(path.steps) != true {
             map.node.report("\(map.name): no regular expression in its \"match\" captures \(path.text)")
         }
         return found
@@ -224,40 +174,17 @@ struct RuleReader {
         if let action, action.scalar != .text("none") {
             action.report("\(map.describe("action")) can only be none so far; requests are written under \"exec\"")
         }
-        guard let node = map.node("exec") else { return [] }
+        guard let node = map.node("exec") else {
+            if action == nil, !map.has("exec") { map.node.warn("\(map.name) has no \"exec\" and does nothing; write action: none if that is meant") }
+            return []
+        }
         if action != nil { node.report("\(map.name) has both \"exec\" and \"action: none\"; keep one") }
         if let items = node.items {
             if items.isEmpty { node.report("\(map.describe("exec")) is an empty list; write action: none for a rule that does nothing") }
-            return items.enumerated().compactMap { RequestReader(place: "request \($0.offset + 1) of \(map.name)").read($0.element) }
+            return items.enumerated().compactMap { requestReader("request \($0.offset + 1) of \(map.name)").read($0.element) }
         }
-        return RequestReader(place: "\"exec\" in \(map.name)").read(node).map { [$0] } ?? []
+        return requestReader("\"exec\" in \(map.name)").read(node).map { [$0] } ?? []
     }
 
-    /// `retry_on` and `ignore`: a status, a list of them, or (as change-propagation writes it) either under `status`.
-    private func patterns(_ key: String, _ map: ConfigurationMap) -> [StatusPattern]? {
-        guard var node = map.node(key) else { return nil }
-        if node.entries != nil {
-            guard let inner = ConfigurationMap(node, name: map.describe(key)) else { return nil }
-            let status = inner.node("status")
-            for entry in inner.allEntries where entry.key != "status" {
-                entry.keyNode.report("\(map.describe(key)): conditions other than \"status\", such as \"\(entry.key)\", are not supported yet")
-            }
-            guard let status else { return nil }
-            node = status
-        }
-        let place = map.describe(key)
-        return (node.items ?? [node]).compactMap { item in
-            let text: String? =
-                switch item.scalar {
-                case .integer(let number)?: String(number)
-                case .text(let text)?: text
-                default: nil
-                }
-            guard let pattern = text.flatMap(StatusPattern.init) else {
-                item.report("\(place) must be HTTP statuses such as 503, or patterns such as 50x where x is any digit, not \(item.kind)")
-                return nil
-            }
-            return pattern
-        }
-    }
+    private func requestReader(_ place: String) -> RequestReader { RequestReader(place: place, modules: modules, absolute: absolute) }
 }

@@ -28,6 +28,9 @@ import Logging
 /// | `listen` | none | `host:port` of the worker's own endpoints: `/healthz`, `/readyz`, `/metrics`, `/status` |
 /// | `ready_lag` | 5m (1s to 7d) | a worker whose oldest unfinished event is older is not ready |
 /// | `log_level` | info | trace, debug, info, notice, warning, error, critical |
+/// | `defaults` | none | what holds for rules that say nothing else: `concurrency`, `retry_limit`, … |
+/// | `limiters` | none | type → `interval` and `limit` of failures |
+/// | `modules` | none | internal path → who answers for it: a URL, `host` and `port` of a cache, or a partitioner |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
 /// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
 /// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again |
@@ -58,6 +61,10 @@ public struct WorkerConfiguration: Sendable {
     public let http: HTTPSettings
     /// In the order of the file; never empty.
     public let rules: [Rule]
+    /// How many failures of a type are too many; none limits nothing.
+    public internal(set) var limiters: [String: [Limiters.Window]] = [:]
+    /// What the file says that is allowed and likely not meant, in the order of its places.
+    public internal(set) var warnings: [ConfigurationError.Problem] = []
 
     public struct ListenAddress: Sendable, Equatable {
         public let host: String
@@ -134,7 +141,7 @@ extension WorkerConfiguration {
             ("identity", identity == other.identity), ("dedupe_window", dedupeWindow == other.dedupeWindow), ("instance", instance == other.instance),
             ("session_timeout", sessionTimeout == other.sessionTimeout), ("standby", standby == other.standby),
             ("drain_timeout", drainTimeout == other.drainTimeout), ("heartbeat", heartbeat == other.heartbeat), ("listen", listen == other.listen),
-            ("ready_lag", readyLag == other.readyLag), ("log_level", logLevel == other.logLevel), ("http", http == other.http),
+            ("ready_lag", readyLag == other.readyLag), ("log_level", logLevel == other.logLevel), ("http", http == other.http), ("limiters", limiters == other.limiters),
         ]
         return Set(same.filter { !$0.isSame }.map(\.name))
     }

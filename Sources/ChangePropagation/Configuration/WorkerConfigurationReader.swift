@@ -3,10 +3,23 @@ import KafkaLog
 import Logging
 
 extension WorkerConfiguration {
+    /// What a file is read for.
+    public enum Purpose: Sendable {
+        /// To work by it.
+        case work
+        /// To look at its rules: a service file of change-propagation needs neither a store nor datacenters then.
+        case rules
+    }
+
     /// Reads and checks `path`. Nothing else is touched: no connection, no other file.
     ///
+    /// - Parameters:
+    ///   - purpose: for `rules`, `store`, `datacenter` and `datacenters` of a service file may be made up; a warning says so.
+    ///   - environment: what `{env(NAME)}` is replaced by.
     /// - Throws: `ConfigurationError` with everything that is wrong.
-    public static func load(path: String) throws(ConfigurationError) -> WorkerConfiguration {
+    public static func load(
+        path: String, for purpose: Purpose = .work, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ConfigurationError) -> WorkerConfiguration {
         let data: Data
         do {
             data = try Data(contentsOf: URL(filePath: path))
@@ -19,19 +32,24 @@ extension WorkerConfiguration {
         guard let text = String(validating: data, as: UTF8.self) else {
             throw ConfigurationError(file: path, message: "the file is not UTF-8 text")
         }
-        return try parse(text, file: path)
+        return try parse(text, file: path, for: purpose, environment: environment)
     }
 
     /// The same for a text that was read already.
     ///
-    /// - Parameter file: its name, for messages; relative paths in it are meant from its folder.
-    public static func parse(_ text: String, file: String) throws(ConfigurationError) -> WorkerConfiguration {
-        let root = try YAMLDocument.parse(text, file: file)
-        let configuration = WorkerConfigurationReader(root: root, file: file).read()
+    /// - Parameters:
+    ///   - file: its name, for messages; relative paths in it are meant from its folder.
+    ///   - environment: what `{env(NAME)}` is replaced by.
+    public static func parse(
+        _ text: String, file: String, for purpose: Purpose = .work, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) throws(ConfigurationError) -> WorkerConfiguration {
+        let root = try YAMLDocument.parse(text, file: file, environment: environment)
+        let configuration = WorkerConfigurationReader(root: root, file: file, purpose: purpose).read()
         try root.document.finish()
-        guard let configuration else {
+        guard var configuration else {
             throw ConfigurationError(file: file, message: "the file could not be understood")
         }
+        configuration.warnings = root.document.warnings.sorted { ($0.line, $0.column) < ($1.line, $1.column) }
         return configuration
     }
 }
@@ -39,6 +57,7 @@ extension WorkerConfiguration {
 private struct WorkerConfigurationReader {
     let root: ConfigurationNode
     let file: String
+    let purpose: WorkerConfiguration.Purpose
 
     private var folder: URL { URL(filePath: file).deletingLastPathComponent() }
 
@@ -50,12 +69,24 @@ private struct WorkerConfigurationReader {
     func read() -> WorkerConfiguration? {
         guard let map = ConfigurationMap(root, name: "") else { return nil }
         map.ignore { $0.hasPrefix("x-") }
-        map.notSupportedYet(["paths", "modules", "templates", "spec"])
-        let service = service(map)
-        let datacenters = datacenters(map)
-        let datacenter = datacenter(map, among: datacenters.keys.sorted())
-        let store = store(map)
-        let rules = rules(map, service: service, datacenters: datacenters.keys.sorted())
+        var modules = ModuleReader().read(map.map("modules"))
+        let foreign = foreign(map, &modules)
+        let service = service(map, foreign)
+        let datacenters = datacenters(map, foreign)
+        let datacenter = datacenter(map, among: datacenters.keys.sorted(), foreign)
+        let store = store(map, foreign)
+        let limiters = (foreign?.limiters ?? [:]).merging(RuleSettingsReader.windows(map.map("limiters"))) { $1 }
+        var reader = RuleReader(service: service, datacenters: datacenters.keys.sorted(), modules: modules, absolute: absolute)
+        reader.limiterTypes = Set(limiters.keys)
+        if let options = foreign?.options {
+            reader.defaults = RuleSettingsReader(limiterTypes: reader.limiterTypes).read(options, over: reader.defaults)
+            options.finish()
+        }
+        if let inner = map.map("defaults") {
+            reader.defaults = RuleSettingsReader(limiterTypes: reader.limiterTypes).read(inner, over: reader.defaults)
+            inner.finish()
+        }
+        let rules = rules(map, foreign, reader)
         let checkpoints = checkpoints(map.map("checkpoints"))
         let http = http(map.map("http"))
         let identity = identity(map)
@@ -71,13 +102,28 @@ private struct WorkerConfigurationReader {
         let logLevel = map.choice("log_level", Logger.Level.allCases.map { ($0.rawValue, $0) }) ?? .info
         map.finish()
         guard let service, let datacenter, let store else { return nil }
-        return WorkerConfiguration(
+        var configuration = WorkerConfiguration(
             service: service, datacenter: datacenter, datacenters: datacenters, store: store, lease: lease, checkpoints: checkpoints,
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
             standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, listen: listen, readyLag: readyLag, logLevel: logLevel, http: http, rules: rules)
+        configuration.limiters = limiters
+        return configuration
     }
 
-    private func service(_ map: ConfigurationMap) -> String? {
+    /// What a service file of change-propagation says; nil: the file is none. Its modules are added to `modules`.
+    private func foreign(_ map: ConfigurationMap, _ modules: inout Modules) -> ServiceFile? {
+        guard ServiceFileReader.isServiceFile(map) else {
+            map.notSupportedYet(["paths", "spec", "services", "templates"])
+            return nil
+        }
+        root.document.isForeign = true
+        let found = ServiceFileReader(given: modules).read(map)
+        for entry in found.modules.entries { modules.add(entry.path, entry.module) }
+        return found
+    }
+
+    private func service(_ map: ConfigurationMap, _ foreign: ServiceFile?) -> String? {
+        if let foreign, !map.has("service") { return foreign.service.flatMap { RuleReader.isName($0) ? $0 : nil } ?? "changeprop" }
         map.reportMissing("service", "name the service, such as service: purger")
         guard let service = map.string("service") else { return nil }
         if !RuleReader.isName(service) {
@@ -105,7 +151,15 @@ private struct WorkerConfigurationReader {
 
     // MARK: Datacenters
 
-    private func datacenters(_ map: ConfigurationMap) -> [Datacenter: WorkerConfiguration.ClusterSettings] {
+    private func datacenters(_ map: ConfigurationMap, _ foreign: ServiceFile?) -> [Datacenter: WorkerConfiguration.ClusterSettings] {
+        if let foreign, !map.has("datacenters") {
+            let bootstrap = foreign.bootstrap ?? ""
+            if let datacenter = foreign.datacenter.flatMap(Datacenter.init), !bootstrap.isEmpty { return [datacenter: .init(bootstrap: bootstrap)] }
+            if purpose == .rules, let made = Datacenter("local") {
+                map.node.warn("a worker needs \"datacenters\", which this file does not say in full; topics are shown as of a datacenter \"local\"")
+                return [made: .init(bootstrap: bootstrap)]
+            }
+        }
         map.reportMissing("datacenters", "list all datacenters with their clusters, such as datacenters: {eqiad: {bootstrap: \"kafka1:9092\"}}")
         guard let inner = map.map("datacenters") else { return [:] }
         var found: [Datacenter: WorkerConfiguration.ClusterSettings] = [:]
@@ -159,10 +213,6 @@ private struct WorkerConfigurationReader {
                 entry.value.report("\"\(entry.key)\" in \(map.name) must be a single value, not \(entry.value.kind)")
                 continue
             }
-            if text.contains("{env(") {
-                entry.value.report("\"\(entry.key)\" in \(map.name): {env(NAME)} is not supported yet; write the value")
-                continue
-            }
             if let problem = KafkaClientConfiguration.problem(setting: entry.key, value: text) {
                 entry.value.report("\"\(entry.key)\" in \(map.name): \(problem)")
                 continue
@@ -172,7 +222,12 @@ private struct WorkerConfigurationReader {
         return settings
     }
 
-    private func datacenter(_ map: ConfigurationMap, among known: [Datacenter]) -> Datacenter? {
+    private func datacenter(_ map: ConfigurationMap, among known: [Datacenter], _ foreign: ServiceFile?) -> Datacenter? {
+        if let foreign, !map.has("datacenter") {
+            let named = foreign.datacenter.flatMap(Datacenter.init)
+            if let named, known.contains(named) { return named }
+            if purpose == .rules { return known.first }
+        }
         map.reportMissing("datacenter", "name the datacenter in which this worker runs")
         guard let name = map.string("datacenter"), let node = map.node("datacenter") else { return nil }
         // With no list there is one mistake, and it is reported there.
@@ -182,7 +237,11 @@ private struct WorkerConfigurationReader {
 
     // MARK: Store
 
-    private func store(_ map: ConfigurationMap) -> WorkerConfiguration.StoreSettings? {
+    private func store(_ map: ConfigurationMap, _ foreign: ServiceFile?) -> WorkerConfiguration.StoreSettings? {
+        if foreign != nil, purpose == .rules, !map.has("store") {
+            map.node.warn("a worker needs \"store\": where checkpoints and assignments are kept")
+            return .sqlite(path: absolute("switchback.sqlite"))
+        }
         map.reportMissing("store", "give store: {sqlite: FILE}, or store: {etcd: {endpoints: [URL, …]}}")
         guard let inner = map.map("store") else { return nil }
         if inner.has("sqlite") == inner.has("etcd"), inner.keys.allSatisfy({ ["sqlite", "etcd"].contains($0) }) {
@@ -261,18 +320,13 @@ private struct WorkerConfigurationReader {
         return .record
     }
 
-    private func rules(_ map: ConfigurationMap, service: String?, datacenters: [Datacenter]) -> [Rule] {
-        map.reportMissing("rules", "give at least one, such as rules: {purge: {topic: mediawiki.page_change, exec: {…}}}")
-        guard let inner = map.map("rules") else { return [] }
-        if inner.allEntries.isEmpty { inner.node.report("\"rules\" is empty; give at least one rule") }
-        let reader = RuleReader(service: service, datacenters: datacenters)
+    private func rules(_ map: ConfigurationMap, _ foreign: ServiceFile?, _ reader: RuleReader) -> [Rule] {
+        if foreign == nil { map.reportMissing("rules", "give at least one, such as rules: {purge: {topic: mediawiki.page_change, exec: {…}}}") }
+        guard let inner = foreign == nil ? map.map("rules") : foreign?.rules else { return [] }
+        if inner.allEntries.isEmpty { inner.node.report("\"\(foreign == nil ? "rules" : "templates")\" is empty; give at least one rule") }
         var rules: [Rule] = []
         for entry in inner.allEntries {
             guard let rule = reader.read(entry.key, entry.keyNode, entry.value) else { continue }
-            if let other = rules.first(where: { $0.group == rule.group && !rule.group.isEmpty }) {
-                entry.keyNode.report(
-                    "rule \"\(rule.name)\" has the group \"\(rule.group)\" of rule \"\(other.name)\"; rules that share a group are not supported yet")
-            }
             for (reader, other) in rules.flatMap({ [($0, rule), (rule, $0)] })
             where reader.usesRetryTopics && other.group == RetryTopics.kafkaGroup(of: reader.group) {
                 entry.keyNode.report(

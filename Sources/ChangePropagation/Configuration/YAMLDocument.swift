@@ -17,13 +17,25 @@ final class YAMLDocument {
     /// The name that messages use.
     let file: String
     private(set) var problems: [ConfigurationError.Problem] = []
+    /// What is allowed, and likely not what is meant.
+    private(set) var warnings: [ConfigurationError.Problem] = []
+    /// Whether this is another service's file: then what is not known is a warning instead of a mistake.
+    var isForeign = false
     private var reported: Set<String> = []
+    /// Values that could not be filled in from the environment: what is wrong with them otherwise can't be known.
+    private var unfilled: Set<[Int]> = []
 
-    private init(file: String) { self.file = file }
+    /// What `{env(NAME)}` is replaced by.
+    private let environment: [String: String]
+
+    private init(file: String, environment: [String: String]) {
+        self.file = file
+        self.environment = environment
+    }
 
     /// Parses `text`. A file that is not YAML throws at once; repeated keys are reported with everything else.
-    static func parse(_ text: String, file: String) throws(ConfigurationError) -> ConfigurationNode {
-        let document = YAMLDocument(file: file)
+    static func parse(_ text: String, file: String, environment: [String: String] = [:]) throws(ConfigurationError) -> ConfigurationNode {
+        let document = YAMLDocument(file: file, environment: environment)
         guard text.utf8.count <= maximumFileSize else {
             throw document.failure(line: 0, column: 0, "the file is larger than \(maximumFileSize >> 20) MiB")
         }
@@ -39,6 +51,7 @@ final class YAMLDocument {
     }
 
     func report(_ message: String, line: Int, column: Int) {
+        if unfilled.contains([line, column]) { return }
         let problem = ConfigurationError.Problem(file: file, line: line, column: column, message: message)
         // A map that is used through several aliases has its mistakes once.
         if reported.insert(problem.description).inserted { problems.append(problem) }
@@ -48,6 +61,12 @@ final class YAMLDocument {
         report(message, line: node.mark?.line ?? 1, column: node.mark?.column ?? 1)
     }
 
+    func warn(_ message: String, at node: Node) {
+        let warning = ConfigurationError.Problem(
+            file: file, line: node.mark?.line ?? 1, column: node.mark?.column ?? 1, message: "warning: \(message)")
+        if reported.insert(warning.description).inserted { warnings.append(warning) }
+    }
+
     /// Throws everything that was reported, if anything was.
     func finish() throws(ConfigurationError) {
         if !problems.isEmpty { throw ConfigurationError(problems: problems) }
@@ -55,6 +74,36 @@ final class YAMLDocument {
 
     private func failure(line: Int, column: Int, _ message: String) -> ConfigurationError {
         ConfigurationError(problems: [ConfigurationError.Problem(file: file, line: line, column: column, message: message)])
+    }
+
+    // MARK: Environment
+
+    /// `text` with each `{env(NAME)}` replaced. What is wrong with one is reported, and it stands for nothing.
+    func replacingEnvironment(in text: String, at node: Node) -> String {
+        func wrong(_ message: String) {
+            report(message, at: node)
+            unfilled.insert([node.mark?.line ?? 1, node.mark?.column ?? 1])
+        }
+        var result = ""
+        var rest = text[...]
+        while let start = rest.range(of: "{env(") {
+            result += rest[..<start.lowerBound]
+            let isDoubled = rest[..<start.lowerBound].last == "{"
+            guard let end = rest[start.upperBound...].range(of: ")}") else {
+                wrong("\"{env(\" is not closed; {env(NAME)} is replaced by the environment variable NAME")
+                return result
+            }
+            let name = rest[start.upperBound..<end.lowerBound].trimmingCharacters(in: .whitespaces)
+            if isDoubled {
+                wrong("{{env(\(name))}} is not a template: it is replaced when the file is read, and written {env(\(name))}")
+            } else if let value = environment[name] {
+                result += value
+            } else {
+                wrong("{env(\(name))}: the environment variable \(name) is not set")
+            }
+            rest = rest[end.upperBound...]
+        }
+        return result + rest
     }
 
     // MARK: Composing

@@ -33,7 +33,7 @@ extension Rule {
     func isWorthARetry(_ failure: ActionFailure) -> Bool {
         switch failure {
         case .status(let status): statuses.retries(status)
-        case .timeout, .connection, .readOnly: true
+        case .timeout, .connection, .readOnly, .notWritten: true
         case .badRequest: false
         }
     }

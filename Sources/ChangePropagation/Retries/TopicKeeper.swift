@@ -8,7 +8,7 @@ actor TopicKeeper {
     private let logger: Logger
 
     /// Between two looks: a stream may appear, and its retry topics with it.
-    static let interval = Duration.seconds(30)
+    static let interval = Duration.seconds(5)
     private static let timeout = Duration.seconds(10)
 
     init(_ configuration: WorkerConfiguration, admin: KafkaAdmin, logger: Logger) {

@@ -63,6 +63,32 @@ struct FieldPathParser {
         return String(view)
     }
 
+    /// What was read since `start`.
+    func text(from start: Int) -> String {
+        var view = String.UnicodeScalarView()
+        view.append(contentsOf: text[start..<at])
+        return String(view)
+    }
+
+    mutating func skip(_ count: Int) { at = min(end, at + count) }
+    mutating func skipSpaces() { while next == " " { at += 1 } }
+
+    /// A text in quotes; nil, with nothing read, where none is. There are no escapes.
+    mutating func quoted() -> String? {
+        guard let quote = next, quote == "'" || quote == "\"", let close = text[(at + 1)...].firstIndex(of: quote) else { return nil }
+        var view = String.UnicodeScalarView()
+        view.append(contentsOf: text[(at + 1)..<close])
+        at = close + 1
+        return String(view)
+    }
+
+    /// The characters of a number, up to the first that is none's.
+    mutating func number() -> String {
+        let start = at
+        while let scalar = next, ("0"..."9").contains(scalar) || "+-.eE".unicodeScalars.contains(scalar) { at += 1 }
+        return text(from: start)
+    }
+
     /// A name as JavaScript has it: letters, digits, `_` and `$`, not beginning with a digit. Empty when none is there.
     mutating func name() -> String {
         var view = String.UnicodeScalarView()
@@ -98,17 +124,10 @@ struct FieldPathParser {
     private mutating func bracket() throws(Failure) -> FieldPath.Step {
         guard let first = next else { throw Failure(message: "\"]\" is missing") }
         if first == "'" || first == "\"" {
-            at += 1
-            var view = String.UnicodeScalarView()
-            while let scalar = next, scalar != first {
-                view.append(scalar)
-                at += 1
-            }
-            guard next == first else { throw Failure(message: "the closing \(first) is missing") }
-            at += 1
+            guard let name = quoted() else { throw Failure(message: "the closing \(first) is missing") }
             guard next == "]" else { throw Failure(message: "\"]\" is missing") }
             at += 1
-            return .field(String(view))
+            return .field(name)
         }
         var digits = ""
         while let scalar = next, ("0"..."9").contains(scalar) {

@@ -181,7 +181,7 @@ private struct JSONParser {
     }
 
     private func utf8(_ slice: Slice<UnsafeRawBufferPointer>) throws(JSONFailure) -> String {
-        guard let text = String(validating: slice, as: UTF8.self) else { throw failure("a string is not UTF-8") }
+        guard let text = String(validating: UnsafeRawBufferPointer(rebasing: slice), as: UTF8.self) else { throw failure("a string is not UTF-8") }
         return text
     }
 

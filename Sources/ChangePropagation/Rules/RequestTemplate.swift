@@ -1,33 +1,3 @@
-import KafkaLog
-
-/// One request that a rule wants made for one event: everything filled in.
-public struct ActionRequest: Sendable, Equatable {
-    /// Upper-case.
-    public let method: String
-    /// An absolute http or https URL, percent-encoded where it has to be.
-    public let url: String
-    /// In order; names in lower case. `user-agent` is added when it is sent.
-    public let headers: [Header]
-    /// nil: no body at all.
-    public let body: [UInt8]?
-
-    public struct Header: Sendable, Equatable {
-        public let name: String
-        public let value: String
-        public init(_ name: String, _ value: String) {
-            self.name = name
-            self.value = value
-        }
-    }
-
-    public init(method: String, url: String, headers: [Header] = [], body: [UInt8]? = nil) {
-        self.method = method
-        self.url = url
-        self.headers = headers
-        self.body = body
-    }
-}
-
 /// One entry of `exec`, compiled.
 struct RequestTemplate: Sendable {
     let method: String
@@ -35,11 +5,32 @@ struct RequestTemplate: Sendable {
     let headers: [(name: String, value: TextTemplate)]
     let query: [(name: String, value: TextTemplate)]
     let body: ValueTemplate?
+    var destination = Destination.url
+    /// `"exec" in rule "purge"`: tells apart what several requests make of one event.
+    var name = ""
+
+    /// Where `uri` leads.
+    enum Destination: Sendable {
+        case url
+        /// What stands behind `path` in `uri` is put behind `base`.
+        case service(path: String, base: String)
+        /// An action of our own.
+        case own(OwnAction)
+    }
 
     /// Every path that a template of it names.
-    var paths: [FieldPath] { uri.paths + (headers + query).flatMap { $0.value.paths } + (body?.paths ?? []) }
+    var paths: [FieldPath] {
+        var paths = uri.paths + (headers + query).flatMap { $0.value.paths } + (body?.paths ?? [])
+        if case .own(let action) = destination { paths += action.paths }
+        return paths
+    }
 
     func fill(from event: EventContext) throws(EventError) -> ActionRequest {
+        if case .own(let action) = destination {
+            let path = try uri.fill(from: event)
+            return ActionRequest(
+                method: method, url: path, target: try action.fill(from: event, uri: path, body: try body?.fill(from: event), salt: name))
+        }
         var headers: [ActionRequest.Header] = []
         for header in self.headers {
             let value = try header.value.fill(from: event)
@@ -59,12 +50,14 @@ struct RequestTemplate: Sendable {
                 headers.append(ActionRequest.Header("content-type", "application/json"))
             }
         }
-        headers += Self.traceHeaders(of: event.message)
+        // What the rule says itself wins.
+        for header in Self.traceHeaders(of: event.message) where !headers.contains(where: { $0.name == header.name }) { headers.append(header) }
         return ActionRequest(method: method, url: try url(from: event), headers: headers, body: bytes)
     }
 
     private func url(from event: EventContext) throws(EventError) -> String {
         var url = try uri.fill(from: event)
+        if case .service(let path, let base) = destination { url = base + url.dropFirst(path.count) }
         var fragment = ""
         if let hash = url.firstIndex(of: "#") {
             fragment = String(url[hash...])
@@ -95,21 +88,12 @@ struct RequestTemplate: Sendable {
         return String(decoding: result, as: UTF8.self)
     }
 
-    /// `x-request-id` (the event's `meta.request_id`) and `x-triggered-by`: the event's `triggered_by`, or
-    /// `req:<meta.request_id>` where it has none, then `,<meta.stream>:<meta.uri>`. What the event does not have is left out.
+    /// `x-request-id`, the event's `meta.request_id`, and `x-triggered-by`, what led to this request. What the event does not have is left out.
     private static func traceHeaders(of event: JSONValue) -> [ActionRequest.Header] {
-        let meta = event["meta"]
-        let requestID = meta?["request_id"]?.string
         var headers: [ActionRequest.Header] = []
-        if let requestID { headers.append(ActionRequest.Header("x-request-id", visible(requestID))) }
-        var chain: [String] = []
-        if let earlier = event["triggered_by"]?.string {
-            chain.append(earlier)
-        } else if let requestID {
-            chain.append("req:\(requestID)")
-        }
-        if let stream = meta?["stream"]?.string, let uri = meta?["uri"]?.string { chain.append("\(stream):\(uri)") }
-        if !chain.isEmpty { headers.append(ActionRequest.Header("x-triggered-by", visible(chain.joined(separator: ",")))) }
+        if let requestID = event["meta"]?["request_id"]?.string { headers.append(ActionRequest.Header("x-request-id", visible(requestID))) }
+        let chain = TriggerChain.extended(by: event)
+        if !chain.isEmpty { headers.append(ActionRequest.Header("x-triggered-by", visible(chain))) }
         return headers
     }
 

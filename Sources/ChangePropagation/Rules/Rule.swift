@@ -8,6 +8,8 @@ public struct Rule: Sendable {
         case noMatch
         /// Make these requests, one after the other. Empty for a rule whose action is `none`.
         case act([ActionRequest])
+        /// It matches, and is left out all the same: the event is finished.
+        case leaveOut(LeftOut)
     }
 
     /// The order in which actions of one partition start.
@@ -34,8 +36,9 @@ public struct Rule: Sendable {
     public let name: String
     /// The consumer group: `<service>-<rule>` unless the file names one.
     public let group: String
-    /// Streams without a datacenter's prefix; never empty, no repeats.
-    public let streams: [String]
+    public let selection: StreamSelection
+    /// Streams that are read whatever the cluster has, without a datacenter's prefix; no repeats. Empty for a rule that has only expressions.
+    public var streams: [String] { selection.names }
     /// The datacenters whose topics are read; never empty, sorted.
     public let origins: [Datacenter]
     /// Actions that run at once, at most; only matching events count.
@@ -49,6 +52,7 @@ public struct Rule: Sendable {
     public let timeout: Duration
     public let order: Order
     public let onFailure: FailurePolicy
+    let filters: EventFilters
     /// When an event is to be acted on; nil: as it comes.
     let delayUntil: DueTime?
 
@@ -58,22 +62,25 @@ public struct Rule: Sendable {
         /// The event is not for this case when any of them matches.
         let matchNot: [Matcher]
         let requests: [RequestTemplate]
+        /// nil: the rule's.
+        let sample: Sample?
         /// Whether a template names a capture: only then is an event searched for them.
         let usesCaptures: Bool
 
-        init(match: Matcher?, matchNot: [Matcher], requests: [RequestTemplate]) {
+        init(match: Matcher?, matchNot: [Matcher], requests: [RequestTemplate], sample: Sample? = nil) {
             self.match = match
             self.matchNot = matchNot
             self.requests = requests
-            usesCaptures = requests.contains { $0.paths.contains { $0.root == .match } }
+            self.sample = sample
+            let paths = requests.flatMap(\.paths) + (sample?.template?.paths ?? [])
+            usesCaptures = paths.contains { $0.root == .match }
         }
 
         /// The requests for an event that matches.
-        func fill(_ event: JSONValue) throws(EventError) -> [ActionRequest] {
-            let context = EventContext(event, match: usesCaptures ? try match?.captures(event) : nil)
+        func fill(_ event: EventContext) throws(EventError) -> [ActionRequest] {
             var filled: [ActionRequest] = []
             filled.reserveCapacity(requests.count)
-            for request in requests { filled.append(try request.fill(from: context)) }
+            for request in requests { filled.append(try request.fill(from: event)) }
             return filled
         }
 
@@ -93,13 +100,23 @@ public struct Rule: Sendable {
     /// False for a rule whose action is `none` in every case.
     public var makesRequests: Bool { cases.contains { !$0.requests.isEmpty } }
 
-    /// Every topic to read: each stream of each origin.
+    /// Whether some request of it writes events.
+    var producesEvents: Bool {
+        cases.contains { $0.requests.contains { request in
+            switch request.destination {
+            case .own(.events), .own(.partition), .own(.produce): true
+            default: false
+            }
+        } }
+    }
+
+    /// The topics to read that are known before the cluster is asked: each named stream of each origin.
     public var topics: [OriginTopic] {
         origins.flatMap { origin in streams.map { OriginTopic(origin: origin, stream: $0) } }
     }
 
-    /// Whether the rule reads `topic`.
-    public func reads(_ topic: OriginTopic) -> Bool { origins.contains(topic.origin) && streams.contains(topic.stream) }
+    /// Whether the rule reads `topic`, by name or by expression.
+    public func reads(_ topic: OriginTopic) -> Bool { origins.contains(topic.origin) && selection.contains(topic.stream) }
 
     /// Whether `evaluate` would act. Throws `tooCostly` when a regular expression would need too many steps on this event.
     public func matches(_ event: JSONValue) throws(EventError) -> Bool { try firstMatch(event) != nil }
@@ -115,6 +132,21 @@ public struct Rule: Sendable {
     /// - Throws: `EventError` when the event matches and a template can't be filled from it, or a regular expression costs too much.
     public func evaluate(_ event: JSONValue) throws(EventError) -> Decision {
         guard let index = try firstMatch(event) else { return .noMatch }
-        return .act(try cases[index].fill(event))
+        return try decide(event, cases[index])
+    }
+
+    /// The same for an event that `candidate` matches.
+    func decide(_ event: JSONValue, _ candidate: Case) throws(EventError) -> Decision {
+        let usesCaptures = candidate.usesCaptures || filterUsesCaptures
+        let context = EventContext(event, match: usesCaptures ? try candidate.match?.captures(event) : nil)
+        if let reason = try filters.leavesOut(context, sample: candidate.sample) { return .leaveOut(reason) }
+        let requests = try candidate.fill(context)
+        if filters.limiters.isEmpty { return .act(requests) }
+        let keys = try filters.limiterKeys(context)
+        return .act(requests.map { $0.limited(by: keys) })
+    }
+
+    private var filterUsesCaptures: Bool {
+        (filters.sample != nil || !filters.limiters.isEmpty) && filters.paths.contains { $0.root == .match }
     }
 }

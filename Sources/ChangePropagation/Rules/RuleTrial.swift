@@ -9,6 +9,8 @@ public struct RuleTrial: Sendable, Equatable {
     public let captures: JSONValue?
     /// Exactly what would be sent, one after the other.
     public let requests: [ActionRequest]
+    /// Why nothing is sent though it matches; nil: nothing is in the way.
+    public let leftOut: LeftOut?
     /// Why the event can't be finished by this rule; nil: it can.
     public let error: EventError?
 }
@@ -19,14 +21,20 @@ extension Rule {
         var matching: Int?
         var captures: JSONValue?
         var requests: [ActionRequest] = []
+        var leftOut: LeftOut?
         var failure: EventError?
         do throws(EventError) {
             if let index = try firstMatch(event) {
                 matching = index + 1
                 captures = try cases[index].match?.captures(event)
-                requests = try cases[index].fill(event)
+                switch try decide(event, cases[index]) {
+                case .act(let made): requests = made
+                case .leaveOut(let reason): leftOut = reason
+                case .noMatch: break
+                }
             }
         } catch { failure = error }
-        return RuleTrial(rule: name, matchingCase: matching, cases: cases.count, captures: captures, requests: requests, error: failure)
+        return RuleTrial(
+            rule: name, matchingCase: matching, cases: cases.count, captures: captures, requests: requests, leftOut: leftOut, error: failure)
     }
 }

@@ -6,8 +6,9 @@
 /// | `message.a.b`, `message.tags[1]`, `message['odd name']` | a field of the event |
 /// | `globals.message` | the same as `message`: alone, the whole event |
 /// | `match.a.name`, `match.a[1]` | what the regular expression at `a` in the rule's `match` captured: a named group, or a numbered one |
+/// | `decode(…)`, `date(…)`, `default(…, …)` | a function of such paths and of values as they are written (`TemplateFunction`) |
 ///
-/// Functions and `{env(NAME)}` have their place here and are refused until they exist.
+/// `{env(NAME)}` is replaced before templates are looked at (`YAMLDocument`).
 
 /// Why a template can't be compiled; one line that says what would be right.
 struct TemplateError: Error, Equatable {
@@ -19,9 +20,9 @@ struct TextTemplate: Sendable, Equatable {
     enum Part: Sendable, Equatable {
         case literal(String)
         /// `{{path}}`
-        case raw(FieldPath)
+        case raw(TemplateExpression)
         /// `{path}`
-        case encoded(FieldPath)
+        case encoded(TemplateExpression)
     }
 
     let parts: [Part]
@@ -40,10 +41,10 @@ struct TextTemplate: Sendable, Equatable {
     }
 
     var paths: [FieldPath] {
-        parts.compactMap { part in
+        parts.flatMap { part -> [FieldPath] in
             switch part {
-            case .literal: nil
-            case .raw(let path), .encoded(let path): path
+            case .literal: []
+            case .raw(let expression), .encoded(let expression): expression.paths
             }
         }
     }
@@ -54,16 +55,15 @@ struct TextTemplate: Sendable, Equatable {
         for part in parts {
             switch part {
             case .literal(let literal): text += literal
-            case .raw(let path): text += try Self.text(at: path, in: event)
-            case .encoded(let path): text += encodeURIComponent(try Self.text(at: path, in: event))
+            case .raw(let expression): text += try Self.text(of: expression, in: event)
+            case .encoded(let expression): text += encodeURIComponent(try Self.text(of: expression, in: event))
             }
         }
         return text
     }
 
-    private static func text(at path: FieldPath, in event: EventContext) throws(EventError) -> String {
-        guard let value = path.value(in: event) else { throw EventError(.missingField(path: path.text)) }
-        guard let text = value.plainText else { throw EventError(.notText(path: path.text)) }
+    private static func text(of expression: TemplateExpression, in event: EventContext) throws(EventError) -> String {
+        guard let text = try expression.value(in: event).plainText else { throw EventError(.notText(path: expression.text)) }
         return text
     }
 }
@@ -72,7 +72,7 @@ struct TextTemplate: Sendable, Equatable {
 /// field's type: object, list, number, boolean or null.
 indirect enum ValueTemplate: Sendable {
     case literal(JSONValue)
-    case whole(FieldPath)
+    case whole(TemplateExpression)
     case text(TextTemplate)
     case list([ValueTemplate])
     case object([(name: String, value: ValueTemplate)])
@@ -81,8 +81,8 @@ indirect enum ValueTemplate: Sendable {
         let template = try TextTemplate(text)
         if let literal = template.literal {
             self = .literal(.string(literal))
-        } else if template.parts.count == 1, case .raw(let path) = template.parts[0] {
-            self = .whole(path)
+        } else if template.parts.count == 1, case .raw(let expression) = template.parts[0] {
+            self = .whole(expression)
         } else {
             self = .text(template)
         }
@@ -91,7 +91,7 @@ indirect enum ValueTemplate: Sendable {
     var paths: [FieldPath] {
         switch self {
         case .literal: []
-        case .whole(let path): [path]
+        case .whole(let expression): expression.paths
         case .text(let template): template.paths
         case .list(let items): items.flatMap(\.paths)
         case .object(let fields): fields.flatMap { $0.value.paths }
@@ -101,9 +101,7 @@ indirect enum ValueTemplate: Sendable {
     func fill(from event: EventContext) throws(EventError) -> JSONValue {
         switch self {
         case .literal(let value): return value
-        case .whole(let path):
-            guard let value = path.value(in: event) else { throw EventError(.missingField(path: path.text)) }
-            return value
+        case .whole(let expression): return try expression.value(in: event)
         case .text(let template): return .string(try template.fill(from: event))
         case .list(let items):
             var values: [JSONValue] = []
@@ -144,85 +142,4 @@ func percentEncode(_ text: String, keep: (UInt8) -> Bool) -> String {
         }
     }
     return String(decoding: bytes, as: UTF8.self)
-}
-
-private struct TemplateParser {
-    private let text: [Unicode.Scalar]
-
-    init(_ text: String) { self.text = Array(text.unicodeScalars) }
-
-    func parts() throws(TemplateError) -> [TextTemplate.Part] {
-        var parts: [TextTemplate.Part] = []
-        var literal = String.UnicodeScalarView()
-        var at = 0
-        while at < text.count {
-            if text[at] == "}" {
-                throw TemplateError(message: "a \"}\" stands without its \"{\"; a body with braces is written as a YAML map, not as text")
-            }
-            guard text[at] == "{" else {
-                literal.append(text[at])
-                at += 1
-                continue
-            }
-            if !literal.isEmpty {
-                parts.append(.literal(String(literal)))
-                literal = String.UnicodeScalarView()
-            }
-            let isRaw = at + 1 < text.count && text[at + 1] == "{"
-            let start = at + (isRaw ? 2 : 1)
-            let close: [Unicode.Scalar] = isRaw ? ["}", "}"] : ["}"]
-            guard let end = (start..<text.count).first(where: { text[$0...].starts(with: close) }) else {
-                throw TemplateError(message: "a template is not closed: \"\(isRaw ? "}}" : "}")\" is missing")
-            }
-            let path = try expression(text[start..<end])
-            parts.append(isRaw ? .raw(path) : .encoded(path))
-            at = end + close.count
-        }
-        if !literal.isEmpty { parts.append(.literal(String(literal))) }
-        return parts
-    }
-
-    private func expression(_ source: ArraySlice<Unicode.Scalar>) throws(TemplateError) -> FieldPath {
-        let source = source.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed()
-        var written = String.UnicodeScalarView()
-        written.append(contentsOf: source)
-        let text = String(written)
-        var parser = FieldPathParser(source)
-        let root = parser.name()
-        guard !root.isEmpty else {
-            throw TemplateError(
-                message: "\"{\(text)}\" is not a template; write {{message.field}} or, URI-encoded, {message.field}; "
-                    + "a body with braces is written as a YAML map, not as text")
-        }
-        if parser.next == "(" {
-            throw TemplateError(message: "functions in templates, such as \(root)(), are not supported yet")
-        }
-        var steps: [FieldPath.Step]
-        do {
-            steps = try parser.steps()
-        } catch {
-            throw TemplateError(message: "in the template \"\(text)\": \(error.message)")
-        }
-        guard parser.isAtEnd else {
-            throw TemplateError(
-                message: "in the template \"\(text)\": \"\(parser.rest)\" is not understood; a template is a path such as message.meta.uri")
-        }
-        switch root {
-        case "message": break
-        case "globals":
-            guard case .field(let name)? = steps.first else {
-                throw TemplateError(message: "\"globals\" alone is no value; {{globals.message}} is the whole event")
-            }
-            guard name == "message" || name == "match" else {
-                throw TemplateError(message: "there is no globals.\(name); {{globals.message}} is the whole event")
-            }
-            steps.removeFirst()
-            if name == "match" { return FieldPath(root: .match, steps: steps, text: text) }
-        case "match": return FieldPath(root: .match, steps: steps, text: text)
-        default:
-            let hint = didYouMean(root, among: ["message", "match", "globals"])
-            throw TemplateError(message: "in the template \"\(text)\": \"\(root)\" is not known; a path begins with message or globals\(hint)")
-        }
-        return FieldPath(steps: steps, text: text)
-    }
 }

@@ -6,7 +6,7 @@ import Logging
 /// Takes records through the rules, and runs the actions that they want within their slots.
 extension GroupWorker {
     /// How many actions of the group run at once.
-    private var slots: Int { self.rules.map(\.concurrency).max() ?? 1 }
+    private var slots: Int { rules.map(\.concurrency).max() ?? 1 }
 
     func take(_ batch: RecordBatch) {
         let now = clock.monotonic()
@@ -16,10 +16,14 @@ extension GroupWorker {
                 continue
             }
             guard let work = partitions[run.partition], work.stage == .reading else { continue }
+            let rules = self.rules(for: run.partition.topic)
             let before = counts.read
-            for index in run.range {
+            var index = run.range.lowerBound
+            while true {
+                index = skim(batch, index..<run.range.upperBound, run.partition, rules, now)
                 // A restart throws away the rest of what was read.
-                guard take(batch, index, run.partition, now) else { break }
+                guard index < run.range.upperBound, take(batch, index, run.partition, rules.rules, now) else { break }
+                index += 1
             }
             readCounts[run.partition.topic, default: 0] += counts.read - before
             noticeActing(run.partition)
@@ -27,17 +31,44 @@ extension GroupWorker {
         pump()
     }
 
-    private func take(_ batch: RecordBatch, _ index: Int, _ partition: TopicPartition, _ now: UInt64) -> Bool {
+    /// Index of the first record that has to be read whole.
+    private func skim(_ batch: RecordBatch, _ range: Range<Int>, _ partition: TopicPartition, _ rules: TopicRules, _ now: UInt64) -> Int {
+        guard let screen = rules.screen else { return range.lowerBound }
+        let taken = partitions[partition]?.skim(batch, range, now: now, limits: limits) { glance(at: $0, screen) }
+        guard let (end, skipped) = taken else { return range.lowerBound }
+        counts.read += end - range.lowerBound
+        counts.skipped += skipped
+        return end
+    }
+
+    /// What the record is, where a look is enough to tell that no rule wants it; nil: it has to be read whole.
+    private func glance(at record: borrowing RecordView, _ screen: EventScreen) -> (Fingerprint, hasIdentity: Bool)? {
+        var identity: Fingerprint?
+        let isUnwanted = record.withValue { bytes in
+            guard let bytes else { return false }
+            return screen.look(bytes) { sight in
+                if let bytes = sight?.identity, !bytes.isEmpty { identity = Fingerprint.ofIdentity(bytes) }
+                return sight?.isUnwanted ?? false
+            }
+        }
+        guard isUnwanted else { return nil }
+        if let identity { return (identity, true) }
+        // It may be a number.
+        if case .json = setup.identity { return nil }
+        return fingerprint(of: record, event: nil)
+    }
+
+    /// False: nothing more of this run is wanted.
+    private func take(_ batch: RecordBatch, _ index: Int, _ partition: TopicPartition, _ rules: [Rule], _ now: UInt64) -> Bool {
         batch.withRecord(at: index) { record in
             counts.read += 1
             let parsed: Result<JSONValue, EventError> = record.withValue { bytes in
                 guard let bytes else { return .success(.null) }
                 do throws(EventError) { return .success(try parseEvent(bytes)) } catch { return .failure(error) }
             }
-            let type = record.timestampType
             let (fingerprint, hasIdentity) = fingerprint(of: record, event: try? parsed.get())
             let seen = partitions[partition]?.see(
-                offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: type,
+                offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp, type: record.timestampType,
                 now: now, limits: limits)
             switch seen {
             case .nothing?: return true
@@ -47,7 +78,7 @@ extension GroupWorker {
                 return false
             case .event(let ticket)?:
                 noticeActing(partition)
-                judge(record, parsed, partition, ticket, fingerprint)
+                judge(record, parsed, partition, rules, ticket, fingerprint)
                 return partitions[partition]?.stage == .reading
             }
         }
@@ -62,6 +93,26 @@ extension GroupWorker {
             if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
         }
         return (Fingerprint.ofRecord(record), false)
+    }
+
+    /// Counts an event that a rule leaves out. A loop is told of: somebody made it.
+    func leftOut(_ rule: Rule, _ reason: LeftOut, _ partition: TopicPartition, _ offset: Int64) {
+        counts.leftOut[WorkerCounts.Reason(rule: rule.name, label: reason.label), default: 0] += 1
+        logger.log(
+            level: reason == .hops ? .warning : .debug, "An event is left out",
+            metadata: ["rule": "\(rule.name)", "partition": "\(partition)", "offset": "\(offset)", "reason": "\(reason)"])
+    }
+
+    private func rules(for topic: String) -> TopicRules {
+        if let known = topicRules[topic] { return known }
+        var rules: [Rule] = []
+        if let read = OriginTopic(topic: topic, known: setup.datacenters) {
+            rules = setup.role == .events ? self.rules.filter { $0.reads(read) } : self.rules.filter(\.usesRetryTopics)
+        }
+        // A retry record is no event: its rules' conditions are about what is in it.
+        let made = TopicRules(rules: rules, screen: setup.role == .events ? EventScreen(rules, identity: setup.identity) : nil)
+        topicRules[topic] = made
+        return made
     }
 
     // MARK: Slots
@@ -118,6 +169,7 @@ extension GroupWorker {
                 case .act(let rule, let requests):
                     let began = self.clock.monotonic()
                     let result = await action.run(requests, of: rule, mayStart: mayStart)
+                    if case .limited(let key) = result { self.leftOut(rule, .limiter(key.type), job.partition, job.offset) }
                     let after = self.judge(result, rule, left)
                     outcome.acts.append(.init(rule, result, after, seconds: Double(self.clock.monotonic() &- began) / 1e9))
                     switch after {
@@ -141,7 +193,7 @@ extension GroupWorker {
     /// What becomes of `job` after an action of it.
     nonisolated func judge(_ result: ActionResult, _ rule: Rule, _ job: Job) -> AfterAction {
         switch result {
-        case .done, .ignored: return .goOn
+        case .done, .ignored, .limited: return .goOn
         case .interrupted: return .stop(.again)
         case .failed(let failure, let tries):
             let why = "rule \(rule.name), offset \(job.offset): \(failure), after \(tries) tries"
@@ -197,4 +249,11 @@ extension EventIdentity {
     fileprivate var needsHeaders: Bool {
         if case .header = self { true } else { false }
     }
+}
+
+/// The rules that read one topic.
+struct TopicRules {
+    let rules: [Rule]
+    /// nil: each event has to be read whole.
+    let screen: EventScreen?
 }

@@ -222,19 +222,6 @@ extension GroupWorker {
         }
     }
 
-    func refreshTopics() async {
-        let topics = topics
-        func isWanted(_ topic: String) -> Bool { topics.role(of: topic) != nil || topic == parking?.errorTopic }
-        do {
-            let metadata = try await lookups.metadata(.all, timeout: .seconds(5))
-            for topic in metadata.topics where isWanted(topic.name) && topic.failure == nil {
-                topicPartitionCounts[topic.name] = Int32(topic.partitions.count)
-            }
-        } catch {
-            logger.warning("The cluster's topics could not be read", metadata: ["error": "\(error)"])
-        }
-    }
-
     /// Writes into the assignment which partitions its origin has, so that a controller knows what must be sealed.
     private func reportPartitions(_ stored: StoredAssignment, origin: Datacenter) async {
         let counts = counts(of: origin)

@@ -19,7 +19,7 @@ extension GroupWorker {
     private typealias Plan = (steps: [Job.Step], origin: Job.Origin?, due: MillisecondTimestamp?)
 
     func judge(
-        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition,
+        _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition, _ rules: [Rule],
         _ ticket: PrefixTracker.Ticket, _ fingerprint: Fingerprint
     ) {
         if case .success(.null) = parsed, record.valueSize == nil {
@@ -29,13 +29,14 @@ extension GroupWorker {
         }
         let plan: Plan?
         do throws(EventError) {
-            plan = self.plan(record, try candidate(record, try parsed.get(), partition), partition)
+            plan = self.plan(record, try candidate(record, try parsed.get(), rules), partition)
         } catch {
-            plan = self.plan(record, unparsable: error, partition)
+            plan = self.plan(record, unparsable: error, partition, rules)
         }
         guard let plan else { return }
-        guard !plan.steps.isEmpty else {
-            counts.skipped += 1
+        guard plan.steps.contains(where: \.isWork) else {
+            // Nothing is to be sent for it.
+            if plan.steps.isEmpty { counts.skipped += 1 } else { counts.acted += 1 }
             return partitions[partition]?.finishSkipped(ticket) ?? ()
         }
         var job = Job(
@@ -54,12 +55,11 @@ extension GroupWorker {
     /// Milliseconds; no due time is believed to be further away (a clock that is years ahead).
     private static let longestWait: Int64 = 400 * 86_400_000
 
-    private func candidate(_ record: borrowing RecordView, _ json: JSONValue, _ partition: TopicPartition) throws(EventError) -> Candidate {
-        guard setup.role == .retries else { return Candidate(rules: rules(for: partition), event: json) }
+    private func candidate(_ record: borrowing RecordView, _ json: JSONValue, _ rules: [Rule]) throws(EventError) -> Candidate {
+        guard setup.role == .retries else { return Candidate(rules: rules, event: json) }
         let parked = try ParkedEvent(json, key: key(of: record))
-        let rules = self.rules.filter { $0.name == parked.rule }
         return Candidate(
-            rules: rules, event: json["original_event"] ?? .null,
+            rules: rules.filter { $0.name == parked.rule }, event: json["original_event"] ?? .null,
             origin: Job.Origin(source: parked.source, payload: parked.payload, key: parked.key, attempts: parked.schedule?.attempts),
             due: parked.schedule?.due)
     }
@@ -69,7 +69,14 @@ extension GroupWorker {
         var origin = candidate.origin
         for rule in candidate.rules {
             do throws(EventError) {
-                guard case .act(let requests) = try rule.evaluate(candidate.event) else { continue }
+                let requests: [ActionRequest]
+                switch try rule.evaluate(candidate.event) {
+                case .act(let wanted): requests = wanted
+                case .leaveOut(let reason):
+                    leftOut(rule, reason, partition, record.offset)
+                    continue
+                case .noMatch: continue
+                }
                 noteMatch(rule, partition.topic)
                 if origin == nil, !requests.isEmpty { origin = self.origin(of: record, partition, isJSON: true) }
                 if let due = try delay(candidate, rule), let origin {
@@ -102,11 +109,11 @@ extension GroupWorker {
         return due
     }
 
-    private func plan(_ record: borrowing RecordView, unparsable error: EventError, _ partition: TopicPartition) -> Plan? {
+    private func plan(_ record: borrowing RecordView, unparsable error: EventError, _ partition: TopicPartition, _ rules: [Rule]) -> Plan? {
         counts.unparsable += 1
         let why = "offset \(record.offset): \(error)"
         // Nobody knows which of the rules would have wanted it: the strictest decides.
-        let verdicts = rules(for: partition).map(\.verdictOnBrokenEvent)
+        let verdicts = rules.map(\.verdictOnBrokenEvent)
         let verdict = verdicts.contains(.halt) ? .halt : verdicts.contains(.deadLetter) ? .deadLetter : FailureVerdict.skip
         let origin = verdict == .deadLetter ? self.origin(of: record, partition, isJSON: false) : nil
         switch outcome(of: verdict, error, rule: nil, origin) {
@@ -140,12 +147,6 @@ extension GroupWorker {
 
     private func key(of record: borrowing RecordView) -> [UInt8]? { record.withKey { key in key.map { Array($0) } } }
 
-    private func rules(for partition: TopicPartition) -> [Rule] {
-        guard setup.role == .events else { return self.rules.filter(\.usesRetryTopics) }
-        guard let topic = OriginTopic(topic: partition.topic, known: setup.datacenters) else { return [] }
-        return self.rules.filter { $0.streams.contains(topic.stream) && $0.origins.contains(topic.origin) }
-    }
-
     private func lane(of record: borrowing RecordView, _ steps: [Job.Step]) -> UInt64? {
         let orders = steps.compactMap { step in if case .act(let rule, _) = step { rule.order } else { nil } }
         if orders.contains(.partition) { return 0 }
@@ -155,10 +156,12 @@ extension GroupWorker {
 }
 
 extension Job.Step {
+    fileprivate var isWork: Bool { if case .act(_, let requests) = self { !requests.isEmpty } else { true } }
+
     /// Bytes beside the event's own, roughly.
     fileprivate var size: Int {
         switch self {
-        case .act(_, let requests): requests.reduce(0) { $0 + $1.url.utf8.count + ($1.body?.count ?? 0) }
+        case .act(_, let requests): requests.reduce(0) { $0 + $1.size }
         case .park: 0
         }
     }

@@ -120,8 +120,14 @@ public actor GroupWorker {
     /// Ends of the logs that are acted on, for `status`, and when they were asked for (monotonic nanoseconds; 0: never).
     var logEnds: [TopicPartition: Position] = [:]
     var endsAskedAt: UInt64 = 0
+    /// Topics that the consumer was told to read.
+    var subscribed: Set<String> = []
+    /// In how many looks one after the other a subscribed topic was not in the cluster.
+    var topicAbsences: [String: Int] = [:]
     /// Drained partitions that no write has taken up yet, and whether somebody is at it; both touched by `seal` alone.
     var toSeal: Set<TopicPartition> = []
+    /// By topic, as they were asked for.
+    var topicRules: [String: TopicRules] = [:]
     var isSealing = false
     /// How partitions were gone on with: written to the store beside the checkpoints, many at once, by `checkpointLoop`.
     var resumeReports: [TopicPartition: ResumeReport] = [:]
@@ -173,7 +179,7 @@ public actor GroupWorker {
     /// Works until `stop` is called or the task is cancelled, then drains: what runs is finished within the drain timeout,
     /// a last checkpoint is written, and the group is left.
     public func run() async throws {
-        try await consumer.subscribe(to: topics.named(setup.role).sorted())
+        try await subscribeAtStart()
         let (hints, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         assignmentHint = continuation
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -183,6 +189,7 @@ public actor GroupWorker {
             group.addTask { await self.checkpointLoop() }
             group.addTask { await self.commitLoop() }
             if setup.standby { group.addTask { await self.standbyLoop() } }
+            if isOpen { group.addTask { await self.topicLoop() } }
             defer { group.cancelAll() }
             // The reading loop ends when it is told to stop, or when the client is broken for good.
             try await group.next()
@@ -195,14 +202,13 @@ public actor GroupWorker {
     /// Judges what is read from now on by `rules`, which are of this group; what was judged already is done as it was. Topics that are new are read
     /// from their beginning, those that are gone are given back.
     func replace(_ rules: [Rule]) async {
-        let before = topics.named(setup.role)
+        let wasOpen = isOpen
         self.rules = rules
-        let wanted = topics.named(setup.role)
+        topicRules = [:]
         assignmentHint?.yield()
-        guard wanted != before, !isStopping else { return }
-        do { try await consumer.subscribe(to: wanted.sorted()) } catch {
-            logger.error("Subscribing to the new rules' topics failed; a restart tries it again", metadata: ["error": "\(error)"])
-        }
+        if isOpen { await refreshTopics() }
+        await subscribeToWhatMatches()
+        if isOpen, !wasOpen { Task { await topicLoop() } }
     }
 
     private func readingLoop() async throws {

@@ -179,11 +179,11 @@ struct PartitionWork: Sendable {
         offset: Int64, fingerprint: Fingerprint, hasIdentity: Bool, timestamp: MillisecondTimestamp?, type: TimestampType, now: UInt64,
         limits: PrefixTracker.Limits
     ) -> Seen {
-        guard stage == .reading, var planner else { return .nothing }
+        guard case .reading = stage, let verdict = planner?.see(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now) else {
+            return .nothing
+        }
         nextOffset = max(nextOffset, offset &+ 1)
         lastReadAt = now
-        let verdict = planner.see(offset: offset, fingerprint: fingerprint, timestamp: timestamp, now: now)
-        self.planner = planner
         switch verdict {
         case .scanned:
             if hasIdentity { _ = recent.insert(fingerprint) }
@@ -211,6 +211,34 @@ struct PartitionWork: Sendable {
             }
             return .event(ticket)
         }
+    }
+
+    /// Takes records that no rule wants, as long as one follows the other while acting: of most events that is all there is to do.
+    ///
+    /// - Parameter unwanted: what a record is, if it is one that no rule wants.
+    /// - Returns: index of the first record that was not taken; how many were unwanted.
+    mutating func skim(
+        _ batch: RecordBatch, _ range: Range<Int>, now: UInt64, limits: PrefixTracker.Limits,
+        unwanted: (borrowing RecordView) -> (Fingerprint, hasIdentity: Bool)?
+    ) -> (end: Int, skipped: Int) {
+        guard isActing else { return (range.lowerBound, 0) }
+        var skipped = 0
+        for index in range {
+            let isTaken = batch.withRecord(at: index) { record in
+                guard let (fingerprint, hasIdentity) = unwanted(record) else { return false }
+                // While acting nothing restarts the reading.
+                let seen = see(
+                    offset: record.offset, fingerprint: fingerprint, hasIdentity: hasIdentity, timestamp: record.timestamp,
+                    type: record.timestampType, now: now, limits: limits)
+                if case .event(let ticket) = seen {
+                    tracker?.finished(ticket, .skipped)
+                    skipped += 1
+                }
+                return true
+            }
+            guard isTaken else { return (index, skipped) }
+        }
+        return (range.upperBound, skipped)
     }
 
     /// The planner has found the place: tracking begins there.

@@ -52,7 +52,8 @@ public struct Worker: Sendable {
         let http = HTTPAction(
             settings: httpSettings, version: Self.version,
             connections: configuration.rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) })
-        let action = RuleAction { request, rule in await http.send(request, for: rule) }
+        let sender = ActionSender(http: http, events: try eventProducer(cluster))
+        let action = RuleAction(send: { request, rule in await sender.send(request, for: rule) }, limiters: Limiters(configuration.limiters))
         let result: Result<Void, any Error>
         let main = Task { try await self.work(cluster, store: store, action: action, stopping, reloading) }
         let listener = Task {
@@ -66,7 +67,7 @@ public struct Worker: Sendable {
             result = .success(())
         } catch is CancellationError { result = .success(()) } catch { result = .failure(error) }
         listener.cancel()
-        await http.close()
+        await sender.close()
         await store.close()
         try result.get()
     }
@@ -76,6 +77,18 @@ public struct Worker: Sendable {
         var settings = configuration.http
         settings.connectTimeout = min(settings.connectTimeout, configuration.lease / 3)
         return settings
+    }
+
+    /// Writes the events that rules produce. Rules that do may come with a reload.
+    private func eventProducer(_ cluster: WorkerConfiguration.ClusterSettings) throws -> OriginProducer {
+        var client = clientConfiguration(cluster)
+        // An action is done when all replicas have its events, whatever the cluster's own settings say. What waits for a broker is given up
+        // within the time in which a request must have left: later, another datacenter may own the partition.
+        let limit = max(1_000, httpSettings.connectTimeout.nanoseconds / 1_000_000)
+        for name in ["request.required.acks", "delivery.timeout.ms"] { client.settings[name] = nil }
+        client.settings.merge(["acks": "all", "enable.idempotence": "true", "message.timeout.ms": String(limit)]) { _, own in own }
+        return OriginProducer(
+            datacenter: configuration.datacenter, known: Set(configuration.datacenters.keys), producer: try KafkaProducer(client))
     }
 
     private func work(
@@ -237,7 +250,8 @@ public struct Worker: Sendable {
         // a cluster with hundreds of workers unmoved.
         // Partitions that begin to be read wait for the running fetch of idle ones.
         own["fetch.wait.max.ms"] = "100"
-        if !KafkaConsumer.hasQueueBackoff { own["topic.metadata.refresh.interval.ms"] = "250" }
+        // How soon the group's leader notices a grown topic, too.
+        own["topic.metadata.refresh.interval.ms"] = KafkaConsumer.hasQueueBackoff ? "2000" : "250"
         client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(
             client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })

@@ -23,6 +23,15 @@ public struct WorkerCounts: Sendable, Hashable {
     /// Put into a retry topic because an action failed, or because it is not due yet.
     public var retried = 0
     public var deadLettered = 0
+    /// Events that a rule matches and left out.
+    public var leftOut: [Reason: Int] = [:]
+
+    /// Which rule left an event out, and why: `LeftOut.label`.
+    public struct Reason: Sendable, Hashable {
+        public let rule: String
+        public let label: String
+    }
+
     public init() {}
 }
 

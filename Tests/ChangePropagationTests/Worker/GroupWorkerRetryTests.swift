@@ -254,6 +254,19 @@ struct GroupWorkerRetryTests {
         }
     }
 
+    @Test("Streams that an expression matches have their retries too, though their topics come later")
+    func byExpression() async throws {
+        try await WorkerWorld.run { world in
+            world.answer { id, _ in (world.counts[id] ?? 0) < 2 && id == "e1" ? .retriable(.timeout) : .done(status: 200) }
+            let running = try await world.start(eqiad, topics: "['/^s$/']", failures: Self.quick)
+            try await world.waitForCalls(try world.produce(0..<6))
+            try await eventually("it is tried again") { world.counts["e1"] == 2 }
+            try await eventually("the retry is passed") { try await retriesDone(world, 1)?.position.offset == 1 }
+            #expect(try await world.assignment()?.partitions.keys.sorted() == ["eqiad.s", "eqiad.test.retry.s"])
+            try await running.stop()
+        }
+    }
+
     @Test("delay_until: an event whose time is to come waits in the retry topic and is acted on then, once; a time that is none is a dead letter")
     func delayed() async throws {
         try await WorkerWorld.run(partitions: 1) { world in

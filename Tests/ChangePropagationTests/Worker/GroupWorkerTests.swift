@@ -266,6 +266,21 @@ struct GroupWorkerTests {
         }
     }
 
+    @Test("Rules that share a group: each topic is read once, and an event is acted on for every rule that wants it")
+    func sharedGroup() async throws {
+        try await WorkerWorld.run { world in
+            let shared = "group: shared, topic: s, origins: [eqiad], match: {id: '/^e[0-4]$/'}"
+            let home = try await world.start(
+                eqiad, rule: "  second: {\(shared), exec: {uri: 'http://sink/second-{message.id}'}}")
+            try world.produce(0..<10)
+            try await world.waitForCalls((0..<10).map { "e\($0)" } + (0..<5).map { "second-e\($0)" })
+            try await home.stop()
+            #expect(world.counts.count == 15)
+            #expect(world.counts.values.allSatisfy { $0 == 1 })
+            #expect(await home.worker.counts.read == 10)
+        }
+    }
+
     @Test("Workers that know different topics agree on all of them, and the assignment comes to rest")
     func differentTopics() async throws {
         try await WorkerWorld.run { world in

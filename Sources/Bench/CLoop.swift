@@ -1,0 +1,42 @@
+import CBaseline
+import Foundation
+import KafkaLog
+
+/// The plain C loop over `rd_kafka_consume_batch_queue`, with the settings that KafkaLog uses.
+struct CLoop {
+    let servers: String
+    let topic: String
+    let partitions: Int32
+    let records: Int64
+    let batch: Int
+    var settings: [String: String] = [:]
+
+    struct Failure: Error, CustomStringConvertible { let description: String }
+
+    /// How long the loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
+    private static let timeoutMilliseconds: Int32 = 5
+
+    /// `inspect` looks at each value, with `context`; nil: they are only counted.
+    func run(inspect: cbaseline_inspect? = nil, context: OpaquePointer? = nil) throws -> cbaseline_result {
+        var all = KafkaClientConfiguration.reserved.merging(
+            ["bootstrap.servers": servers, "client.id": "bench", "group.id": "bench"], uniquingKeysWith: { $1 })
+        all.merge(KafkaConsumer.speedDefaults) { $1 }
+        all.merge(settings) { $1 }
+        let names = all.keys.sorted()
+        let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
+        defer { for text in texts { free(text) } }
+        let pointers = texts.map { UnsafePointer<CChar>($0) }
+        var result = cbaseline_result()
+        var error = [CChar](repeating: 0, count: 512)
+        let outcome = pointers.withUnsafeBufferPointer { buffer -> Int32 in
+            guard let base = buffer.baseAddress else { return -1 }
+            return cbaseline_consume(
+                topic, partitions, records, batch, Self.timeoutMilliseconds, base, base + names.count, names.count, inspect,
+                context.map(UnsafeMutableRawPointer.init), &result, &error, error.count)
+        }
+        guard outcome == 0, result.records >= records else {
+            throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+        }
+        return result
+    }
+}
