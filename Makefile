@@ -53,15 +53,23 @@ sim: deps
 	$(SWIFT) build -c release --product Simulate
 	$(RELEASE)/Simulate $(if $(MUTANTS),--mutants,--runs $(or $(RUNS),10000) --jobs $(shell nproc)) $(if $(SEED),--seed $(SEED))
 
-bench: deps
+bench: deps wrk
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(BENCH)
 	$(RELEASE)/Bench rules
+	$(RELEASE)/Bench actions
 
-bench-check: deps
+bench-check: deps wrk
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench --check $(BENCH)
 	$(RELEASE)/Bench rules --check
+	$(RELEASE)/Bench actions --check
+
+# The peer that HTTP actions are held against.
+.PHONY: wrk
+wrk:
+	@command -v wrk >/dev/null || { echo "installing with apt: wrk"; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk; }
 
 # BENCH=--check makes them fail above their bounds.
 bench-handover bench-plan: deps

@@ -101,6 +101,7 @@ let package = Package(
             name: "Bench",
             dependencies: [
                 "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "ChangePropagation", "Handover", "Checkpoints", logging,
+                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

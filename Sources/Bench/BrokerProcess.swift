@@ -2,23 +2,22 @@ import Foundation
 import LocalKafka
 import Logging
 
-/// This program again, serving a LocalKafka cluster until its standard input ends.
-struct BrokerProcess {
-    let servers: String
+/// This program again, serving something until its standard input ends.
+struct ServingProcess {
+    /// What it wrote about itself: where it listens.
+    let address: String
     private let process: Process
     private let input: Pipe
-    private let directory: URL
 
     struct NotStarted: Error, CustomStringConvertible {
-        var description: String { "the broker's process did not start" }
+        let what: String
+        var description: String { "the \(what)'s process did not start" }
     }
 
-    static func start() throws -> BrokerProcess {
-        let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    static func start(_ what: String, _ arguments: [String]) throws -> ServingProcess {
         let process = Process()
         process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = ["serve", directory.path]
+        process.arguments = arguments
         let input = Pipe()
         let output = Pipe()
         process.standardInput = input
@@ -27,18 +26,44 @@ struct BrokerProcess {
         var text = ""
         while !text.contains("\n") {
             let data = output.fileHandleForReading.availableData
-            guard !data.isEmpty else { throw NotStarted() }
+            guard !data.isEmpty else { throw NotStarted(what: what) }
             text += String(decoding: data, as: UTF8.self)
         }
-        return BrokerProcess(
-            servers: text.trimmingCharacters(in: .whitespacesAndNewlines), process: process, input: input,
-            directory: directory)
+        return ServingProcess(address: text.trimmingCharacters(in: .whitespacesAndNewlines), process: process, input: input)
+    }
+
+    func stop() {
+        try? input.fileHandleForWriting.close()
+        process.waitUntilExit()
+    }
+
+    /// In the process itself: says where it listens, and returns when it is to end.
+    static func announce(_ address: String) async {
+        FileHandle.standardOutput.write(Data("\(address)\n".utf8))
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            Thread.detachNewThread {
+                while !FileHandle.standardInput.availableData.isEmpty {}
+                continuation.resume()
+            }
+        }
+    }
+}
+
+/// A LocalKafka cluster in a process of its own.
+struct BrokerProcess {
+    var servers: String { process.address }
+    private let process: ServingProcess
+    private let directory: URL
+
+    static func start() throws -> BrokerProcess {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        return BrokerProcess(process: try ServingProcess.start("broker", ["serve", directory.path]), directory: directory)
     }
 
     /// Ends the broker and removes its data.
     func stop() {
-        try? input.fileHandleForWriting.close()
-        process.waitUntilExit()
+        process.stop()
         try? FileManager.default.removeItem(at: directory)
     }
 
@@ -47,13 +72,7 @@ struct BrokerProcess {
         configuration.logger.logLevel = .error
         configuration.defaultPartitions = 1
         let cluster = try await LocalKafkaCluster.start(configuration)
-        FileHandle.standardOutput.write(Data("\(cluster.bootstrapServers)\n".utf8))
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            Thread.detachNewThread {
-                while !FileHandle.standardInput.availableData.isEmpty {}
-                continuation.resume()
-            }
-        }
+        await ServingProcess.announce(cluster.bootstrapServers)
         await cluster.stop()
     }
 }

@@ -1,11 +1,8 @@
 import ArgumentParser
 import CBaseline
 import CSimdJSON
-import ChangePropagation
-import Checkpoints
 import Foundation
 import KafkaLog
-import Logging
 
 /// Row (b): a whole worker (reading, parsing, twenty rules, tracking, checkpointing, action `none`) against a C loop that only reads and
 /// parses the same events with simdjson. Both on one core; the broker has the other ones.
@@ -14,18 +11,15 @@ struct RulesRow {
     static let floor = 0.5
     static let leastRate = 200_000.0
     private static let topic = "eqiad.mediawiki.recentchange"
-    private static let chunk: Int64 = 20_000
     private static let batch = 4096
     /// Every so many events, one is wanted by two of the rules.
     private static let wantedEvery: Int64 = 100
-    private static let limit = Duration.seconds(120)
 
     let servers: String
     let directory: URL
     let events: Int64
     let partitions: Int32
-    /// Recorded events, one a line.
-    let templates: [String]
+    let recorded: RecordedEvents
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
@@ -37,37 +31,9 @@ struct RulesRow {
 
     private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
 
-    /// Writes the events, evenly over the partitions: the recorded ones in turn, each with an id of its own.
     func fill() async throws {
-        Self.note("writing \(events) events of \(templates.reduce(0) { $0 + $1.utf8.count } / templates.count) bytes")
-        let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
-        for result in try await admin.createTopics([NewTopic(Self.topic, partitions: partitions)]).values { try result.get() }
-        await admin.close()
-        let parts = try templates.map(Self.cut)
-        let producer = try KafkaProducer(KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"]))
-        for start in stride(from: 0, to: events, by: Int(Self.chunk)) {
-            let records = (start..<min(start + Self.chunk, events)).map { number in
-                let part = parts[Int(number) % parts.count]
-                let type = number % Self.wantedEvery == 0 ? "bench" : part.type
-                let digits = String(number)
-                let id = "01592c7a-03f1-46cd-9472-" + String(repeating: "0", count: max(0, 12 - digits.count)) + digits
-                return ProducerRecord(
-                    topic: Self.topic, partition: Int32(number % Int64(partitions)), value: Array((part.head + id + part.middle + type + part.rest).utf8))
-            }
-            for result in await producer.send(contentsOf: records) { _ = try result.get() }
-        }
-        try await producer.close()
-    }
-
-    private struct Part {
-        let head, middle, type, rest: String
-    }
-
-    private static func cut(_ template: String) throws -> Part {
-        guard let match = template.firstMatch(of: /^(.*?"meta":\{[^}]*?"id":")[^"]*(".*?"type":")([^"]*)(".*)$/) else {
-            throw Failure(description: "a recorded event has no meta.id before its type: \(template.prefix(80))")
-        }
-        return Part(head: String(match.1), middle: String(match.2), type: String(match.3), rest: String(match.4))
+        Self.note("writing \(events) events of \(recorded.size) bytes")
+        try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: Self.wantedEvery)
     }
 
     /// Both sides in turn, after one run of each that warms the broker's page cache.
@@ -109,35 +75,10 @@ struct RulesRow {
         return result.seconds
     }
 
-    /// Seconds from the first checkpoint to the last, by what they cover: joining its group is not what is measured.
+    /// Joining its group is not what is measured.
     private func runWorker(_ run: Int) async throws -> Double {
-        let group = "bench-\(run)"
         let path = directory.appending(path: "store-\(run).db").path
-        let configuration = try WorkerConfiguration.parse(Self.configuration(servers, path, group), file: "bench.yaml")
-        var logger = Logger(label: "bench")
-        logger.logLevel = .error
-        let (stop, continuation) = AsyncStream<Void>.makeStream()
-        let worker = Task { [logger] in try await Worker(configuration, logger: logger).run(until: stop) }
-        let store = try await StoreConfiguration.sqlite(path: path).open(logger: logger)
-        let checkpoints = CheckpointStore(store)
-        let deadline = ContinuousClock.now + Self.limit
-        var first: (done: Int64, at: ContinuousClock.Instant)?
-        var seconds: Double?
-        while seconds == nil {
-            guard ContinuousClock.now < deadline else { throw Failure(description: "the worker was not done within \(Self.limit)") }
-            let stored = try await checkpoints.load(group: group)
-            let done = stored.values.reduce(Int64(0)) { $0 + ((try? $1.checkpoint.get().position.offset) ?? 0) }
-            let now = ContinuousClock.now
-            if done > 0, first == nil { first = (done, now) }
-            if done >= events, let first {
-                seconds = first.at.duration(to: now) / .seconds(1) * Double(events) / Double(max(1, done - first.done))
-            }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        continuation.yield()
-        try await worker.value
-        await store.close()
-        return seconds ?? 0
+        return try await WorkerRun(yaml: Self.configuration(servers, path, "bench-\(run)"), store: path, group: "bench-\(run)", events: events).seconds()
     }
 
     private static func configuration(_ servers: String, _ store: String, _ group: String) -> String {
@@ -183,14 +124,13 @@ struct RulesCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let lines = try String(contentsOfFile: templates, encoding: .utf8).split(separator: "\n").map(String.init)
-        guard !lines.isEmpty else { throw ValidationError("\(templates) has no events") }
+        let recorded = try RecordedEvents(file: templates)
         let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
         let broker = try BrokerProcess.start()
         defer { broker.stop() }
-        let row = RulesRow(servers: broker.servers, directory: directory, events: events, partitions: partitions, templates: lines)
+        let row = RulesRow(servers: broker.servers, directory: directory, events: events, partitions: partitions, recorded: recorded)
         try await row.fill()
         // The broker runs already, and keeps all of them.
         guard cbaseline_use_one_core() == 0 else { throw RulesRow.Failure(description: "this process can't be bound to one core") }

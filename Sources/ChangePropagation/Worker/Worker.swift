@@ -84,7 +84,7 @@ public struct Worker: Sendable {
         var client = clientConfiguration(cluster)
         // An action is done when all replicas have its events, whatever the cluster's own settings say. What waits for a broker is given up
         // within the time in which a request must have left: later, another datacenter may own the partition.
-        let limit = max(1_000, httpSettings.connectTimeout.nanoseconds / 1_000_000)
+        let limit = max(100, httpSettings.connectTimeout.nanoseconds / 1_000_000)
         for name in ["request.required.acks", "delivery.timeout.ms"] { client.settings[name] = nil }
         client.settings.merge(["acks": "all", "enable.idempotence": "true", "message.timeout.ms": String(limit)]) { _, own in own }
         return OriginProducer(

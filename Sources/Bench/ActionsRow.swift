@@ -1,0 +1,167 @@
+import ArgumentParser
+import Foundation
+import Hummingbird
+import Logging
+
+/// Row (c): HTTP actions of a whole worker against a local sink, at concurrency 250, against what `wrk` gets from the same sink with as many
+/// connections.
+struct ActionsRow {
+    /// The worker's requests per second must be at least this part of wrk's.
+    static let floor = 0.5
+    static let concurrency = 250
+    private static let topic = "eqiad.mediawiki.recentchange"
+
+    let servers: String
+    let sink: String
+    let directory: URL
+    let events: Int64
+    let partitions: Int32
+    let recorded: RecordedEvents
+
+    struct Failure: Error, CustomStringConvertible { let description: String }
+
+    struct Outcome {
+        let table: String
+        let ratio: Double
+    }
+
+    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
+
+    func fill() async throws {
+        Self.note("writing \(events) events of \(recorded.size) bytes")
+        try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: 1)
+    }
+
+    /// Both sides in turn, after one run of each that warms everything up.
+    func measure(runs: Int) async throws -> Outcome {
+        var wrk: [Double] = [], ours: [Double] = []
+        for run in 0...runs {
+            Self.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
+            let peer = try runWrk()
+            let path = directory.appending(path: "store-\(run).db").path
+            let yaml = Self.configuration(servers, path, "bench-\(run)", sink)
+            let rate = Double(events) / (try await WorkerRun(yaml: yaml, store: path, group: "bench-\(run)", events: events).seconds())
+            if run > 0 {
+                wrk.append(peer)
+                ours.append(rate)
+            }
+        }
+        let rates = (wrk: Self.median(wrk), worker: Self.median(ours))
+        let ratio = rates.worker / rates.wrk
+        let lines = [
+            "HTTP actions: \(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
+            String(format: "wrk                      %10.0f requests/s", rates.wrk),
+            String(format: "worker                   %10.0f requests/s  ratio %.3f", rates.worker, ratio),
+        ]
+        return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
+    }
+
+    private static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        let middle = sorted.count / 2
+        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+    }
+
+    private func runWrk() throws -> Double {
+        let script = directory.appending(path: "post.lua")
+        try """
+            wrk.method = "POST"
+            wrk.body = '{"id":"01592c7a-03f1-46cd-9472-000000000001"}'
+            wrk.headers["content-type"] = "application/json"
+            """.write(to: script, atomically: true, encoding: .utf8)
+        let process = Process()
+        process.executableURL = URL(filePath: "/usr/bin/env")
+        process.arguments = [
+            "wrk", "-t", "2", "-c", "\(Self.concurrency)", "-d", "4s", "-s", script.path, "http://\(sink)/act/01592c7a-03f1-46cd-9472-000000000001",
+        ]
+        let output = Pipe()
+        process.standardOutput = output
+        try process.run()
+        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        guard process.terminationStatus == 0, let match = text.firstMatch(of: /Requests\/sec:\s+([0-9.]+)/), let rate = Double(match.1) else {
+            throw Failure(description: "wrk is not there or gave no rate; install it ('apt-get install wrk'): \(text)")
+        }
+        return rate
+    }
+
+    private static func configuration(_ servers: String, _ store: String, _ group: String, _ sink: String) -> String {
+        """
+        service: bench
+        datacenter: eqiad
+        datacenters: {eqiad: {bootstrap: "\(servers)"}}
+        store: {sqlite: '\(store)'}
+        identity: json:meta.id
+        checkpoints: {interval: 100ms}
+        rules:
+          act:
+            topic: mediawiki.recentchange
+            group: \(group)
+            concurrency: \(concurrency)
+            match: {type: bench}
+            exec: {uri: 'http://\(sink)/act/{message.meta.id}', body: {id: '{{message.meta.id}}'}}
+        """
+    }
+}
+
+/// `Bench actions`.
+struct ActionsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "actions", abstract: "Measures a worker's HTTP actions against wrk, both on the same sink.")
+
+    @Option(help: "Events that one run acts on (at least 1000).") var events: Int64 = 100_000
+    @Option(help: "Partitions (at least 1).") var partitions: Int32 = 6
+    @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 3
+    @Option(help: "Recorded events, one a line.") var templates = "Tests/Fixtures/recentchange-recorded.jsonl"
+    @Flag(help: "Exit with status 1 when the ratio is under its floor.") var check = false
+
+    func validate() throws {
+        guard events >= 1_000, partitions > 0, runs > 0 else { throw ValidationError("events must be at least 1000, partitions and runs at least 1") }
+    }
+
+    func run() async throws {
+        let recorded = try RecordedEvents(file: templates)
+        let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let broker = try BrokerProcess.start()
+        defer { broker.stop() }
+        let sink = try ServingProcess.start("sink", ["sink"])
+        defer { sink.stop() }
+        let row = ActionsRow(
+            servers: broker.servers, sink: sink.address, directory: directory, events: events, partitions: partitions, recorded: recorded)
+        try await row.fill()
+        let outcome = try await row.measure(runs: runs)
+        print(outcome.table)
+        if check, outcome.ratio < ActionsRow.floor {
+            print("under the floor of \(ActionsRow.floor)")
+            throw ExitCode(1)
+        }
+    }
+}
+
+/// A service that takes events and says yes, in a process of its own.
+struct SinkCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "sink", shouldDisplay: false)
+
+    func run() async throws {
+        let router = Router()
+        router.post("/act/:id") { request, _ -> HTTPResponse.Status in
+            _ = try await request.body.collect(upTo: 1 << 20)
+            return .noContent
+        }
+        var logger = Logger(label: "bench.sink")
+        logger.logLevel = .critical
+        let (ports, continuation) = AsyncStream<Int>.makeStream()
+        let application = Application(
+            router: router, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
+            onServerRunning: { channel in
+                continuation.yield(channel.localAddress?.port ?? 0)
+                continuation.finish()
+            }, logger: logger)
+        let server = Task { try await application.run() }
+        for await port in ports { await ServingProcess.announce("127.0.0.1:\(port)") }
+        server.cancel()
+        _ = await server.result
+    }
+}
