@@ -36,8 +36,8 @@ struct RuleReader {
         }
         let rule = Rule(
             name: key, group: group ?? "", selection: selection, origins: origins, concurrency: settings.concurrency, retry: settings.retry,
-            immediateRetry: settings.immediateRetry, statuses: settings.statuses, timeout: settings.timeout, order: settings.order, onFailure: settings.onFailure, filters: settings.filters,
-            delayUntil: delayUntil(map), cases: cases)
+            immediateRetry: settings.immediateRetry, statuses: settings.statuses, timeout: settings.timeout,
+            order: settings.order, onFailure: settings.onFailure, filters: settings.filters, delayUntil: delayUntil(map), cases: cases)
         map.finish()
         return rule
     }
