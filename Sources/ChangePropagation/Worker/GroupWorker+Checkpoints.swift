@@ -107,7 +107,8 @@ extension GroupWorker {
     private func draft(_ partition: TopicPartition, _ assignment: Assignment) async -> Draft? {
         guard let work = partitions[partition], work.sealedEpoch < assignment.epoch else { return nil }
         // An action of dropped work may still be at a request: nobody may be told that all has ended.
-        let seals = work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable
+        let seals =
+            work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable && clock.monotonic() >= work.sealNotBefore
         var content: DonePrefix?
         var base: Checkpoint?
         var revision = work.storedRevision
@@ -185,6 +186,10 @@ extension GroupWorker {
                 // Mostly a seal of our own whose answer never came. The next owner may act from it already: it is final.
                 work.sealedEpoch = found.epoch
                 if work.stage == .draining, isPresent { work.stage = .sealed }
+            }
+            if work.stage == .draining, isPresent, !found.sealed, found.epoch == draft.write.checkpoint.epoch, found.worker != setup.workerName {
+                // Either of the two was put out of the group and has not heard of it. The one that holds the partition may be acting.
+                work.sealNotBefore = clock.monotonic() &+ setup.sessionTimeout.nanoseconds
             }
             let isAhead = (draft.done.position.distance(to: found.position) ?? 0) > 0
             work.storedAhead = found.epoch == draft.write.checkpoint.epoch && isAhead ? found.position : nil

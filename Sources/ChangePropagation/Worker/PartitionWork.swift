@@ -61,6 +61,8 @@ struct PartitionWork: Sendable {
     private var doneBelow: Int64 = 0
     /// The last epoch in which this partition is known to be sealed: in it nothing more is written. 0: none.
     var sealedEpoch: Int64 = 0
+    /// Monotonic nanoseconds before which it is not sealed here: another member of the group writes it, and seals it if it still holds it.
+    var sealNotBefore: UInt64 = 0
     var lastWritten: DonePrefix?
     /// When all that was done was stored last, in monotonic nanoseconds; nil: not yet.
     var storedAt: UInt64?
@@ -108,6 +110,7 @@ struct PartitionWork: Sendable {
         storedAt = nil
         storedAhead = nil
         doneBelow = 0
+        sealNotBefore = 0
         isAnnounced = false
         retryAt = nil
         // What was read and not finished will be read again, and must not pass for a repeat then.
