@@ -107,6 +107,8 @@ final class Checker: @unchecked Sendable {
         let isForcedNow: Bool
         var lease: Moment
         var epoch: Int64 { assignment.epoch }
+        /// How long its owner's first action waits for the lease before.
+        var wait: Moment { if case .resuming = assignment.phase { .milliseconds(Int(assignment.fenceMilliseconds)) } else { 0 } }
     }
 
     /// Operators who force a failover without waiting: they take the risk.
@@ -151,8 +153,10 @@ final class Checker: @unchecked Sendable {
 
     /// No action begins after the lease's end, and none of an older epoch after one of a newer.
     private func checkGate(_ host: Host, _ datacenter: Datacenter, _ partition: TopicPartition) {
+        // One that is still to wait for an older lease acts, if it does, by an older right of its own.
         let own = reigns.last { reign in
             reign.assignment.owner(of: partition) == datacenter && (reign.until.map { $0 &+ reign.lease >= time.now } ?? true)
+                && reign.from &+ reign.wait <= time.now
         }
         guard let own else { return fail("\(host.name) begins an action on \(partition) though \(datacenter) has not owned it for longer than a lease") }
         if let last = lastStart[partition], last.epoch > own.epoch, last.datacenter != datacenter {

@@ -82,14 +82,15 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
         }
     }
 
-    /// The group has put this member out; it hears of it when it can.
+    /// The group has put this member out. It knows by itself: librdkafka gives its partitions up when the coordinator has not answered for the
+    /// session timeout.
     func expelled(_ lost: Set<TopicPartition>) {
         hearOfExpulsion(lost)
     }
 
     private func hearOfExpulsion(_ lost: Set<TopicPartition>) {
         guard !host.isDead else { return }
-        guard host.isUp, reaches else {
+        guard host.isUp else {
             host.time.after(.milliseconds(100)) { [self] in hearOfExpulsion(lost) }
             return
         }
@@ -211,11 +212,18 @@ final class SimulatedConsumer: GroupConsumer, @unchecked Sendable {
         guard let taken = pending?.taken else { throw .noRebalancePending }
         for partition in taken { held[partition] = nil }
         pending = nil
-        if let member, !member.isOut { group.released(member, Set(taken)) } else if isSubscribed, !host.isDead {
-            // Put out of the group: it joins anew.
-            member = group.join(host, self)
-        }
+        if let member, !member.isOut { group.released(member, Set(taken)) } else { rejoin() }
         nextRebalance()
+    }
+
+    /// Put out of the group: it joins anew when it can.
+    private func rejoin() {
+        guard isSubscribed, !host.isDead, member?.isOut != false else { return }
+        guard host.isUp, reaches else {
+            host.time.after(.milliseconds(100)) { [self] in rejoin() }
+            return
+        }
+        member = group.join(host, self)
     }
 
     private func check(_ partitions: some Sequence<TopicPartition>) throws(KafkaLogError) {
