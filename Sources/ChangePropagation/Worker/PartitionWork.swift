@@ -327,13 +327,18 @@ struct PartitionWork: Sendable {
     /// waits for the next try. `offset` nil: nothing has been read at all.
     mutating func halt(_ why: String, at offset: Int64?) {
         guard tracker != nil, let offset else { return drop(to: .halted(why)) }
+        haltingAt = min(offset, isHalting ? haltingAt : offset)
         stage = .halting(why)
-        waiting.removeAll { $0.offset > offset }
+        waiting.removeAll { $0.offset > haltingAt }
         // They would hold the halt up until they are due; they are read again.
         delayed.removeAll()
         waitingBytes = waiting.reduce(0) { $0 + $1.size }
         settleHalt()
     }
+
+    /// Offset of the record that stops the partition: what comes after it is begun no more.
+    private var haltingAt: Int64 = 0
+    private var isHalting: Bool { if case .halting = stage { true } else { false } }
 
     private mutating func settleHalt() {
         guard case .halting(let why) = stage, waiting.isEmpty, running.isEmpty else { return }
@@ -383,6 +388,7 @@ struct PartitionWork: Sendable {
         case .again:
             // In planning: a cancelled drain goes on with this work once the reader stands at its place again.
             switch stage {
+            case .halting where job.offset > haltingAt: break
             case .reading, .draining, .planning, .halting:
                 waiting.prepend(job)
                 waitingBytes += job.size

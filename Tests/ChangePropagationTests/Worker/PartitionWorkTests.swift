@@ -54,6 +54,19 @@ struct PartitionWorkTests {
         return try #require(ticket)
     }
 
+    @Test("A partition that stops at a record waits for none behind it: one that was interrupted there is read again later")
+    func haltWithInterrupted() throws {
+        var work = try reading { $0.beyond = 2 }
+        for offset in 0..<5 { try enqueue(&work, Int64(offset)) }
+        let jobs = try (0..<4).map { _ in try take(&work) }
+        work.ended(jobs[1], .finished)
+        work.ended(jobs[2], .finished)
+        work.ended(jobs[0], .halt("it fails"))
+        #expect(work.stage == .halting("it fails"), "one is still running")
+        work.ended(jobs[3], .again)
+        #expect(work.stage == .halted("it fails"))
+    }
+
     @Test("What a former holder wrote late is adopted: not begun here, and named on; records of the same contents further on are acted on")
     func adopted() throws {
         var work = try reading(dedupeWindow: 0)
