@@ -16,6 +16,16 @@ struct SimulatorTests {
         #expect(result.status == 0, "\(result.output) \(result.errors)")
     }
 
+    @Test("Worlds in which an earlier worker, planner or check went wrong", arguments: [
+        // Never planned to its end; waited for ever for an interrupted event; sealed in the wrong epoch; wrote over a seal; a gap that nobody told
+        // of; forgot what a former holder had finished; blamed for what no mirror had.
+        794_654_865, 794_645_282, 762_749_082, 748_068_171, 558_725_484, 1_001_389_166, 233_886_567, 1_031_174_090, 369_641_470,
+    ])
+    func known(_ seed: Int) async throws {
+        let result = try await simulate("--seed", String(seed), "--runs", "1")
+        #expect(result.status == 0, "\(result.output) \(result.errors)")
+    }
+
     @Test("The same seed gives the same trace, whatever ran before it")
     func repeatable() async throws {
         let seed = Seed.fresh("the simulator's trace")

@@ -214,16 +214,17 @@ extension GroupWorker {
         let sorted = offsets.keys.sorted()
         for first in stride(from: 0, to: sorted.count, by: Self.seekLimit) {
             let part = Set(sorted[first..<min(first + Self.seekLimit, sorted.count)])
-            try await read(offsets.filter { part.contains($0.key) }, in: cluster)
+            try await read(offsets.filter { part.contains($0.key) }, generations, in: cluster)
         }
         if offsets.keys.contains(where: isResuming) { CrashPoints.hit(.planned) }
         // Reading begins now: the consumer's own loop comes by only when it has waited for records for a while.
         await adjustPauses()
     }
 
-    private func read(_ offsets: [TopicPartition: Int64], in cluster: ClusterID) async throws {
+    private func read(_ offsets: [TopicPartition: Int64], _ generations: [TopicPartition: Int], in cluster: ClusterID) async throws {
         try await consumer.seek(offsets.mapValues { Position($0, in: cluster) }, timeout: Self.lookupTimeout)
-        for (partition, offset) in offsets where partitions[partition]?.stage == .planning {
+        // Dropped and planned anew meanwhile, it is not this planning's any more.
+        for (partition, offset) in offsets where isCurrent(partition, generations[partition] ?? -1) {
             partitions[partition]?.stage = .reading
             partitions[partition]?.nextOffset = offset
             partitions[partition]?.lastReadAt = clock.monotonic()
