@@ -62,6 +62,9 @@ package final class LeashedProcess: Sendable {
     /// SIGTERM, to end in order.
     package func terminate() { Foundation.kill(pid, SIGTERM) }
 
+    /// SIGHUP, to read its configuration again.
+    package func hangUp() { Foundation.kill(pid, SIGHUP) }
+
     /// SIGSTOP: it stands still, its connections stay open.
     package func freeze() { Foundation.kill(pid, SIGSTOP) }
 

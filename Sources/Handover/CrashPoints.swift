@@ -4,8 +4,8 @@ import Synchronization
 import Glibc
 #endif
 
-/// The places in a handover at which a process can be made to die, numbered for `SWITCHBACK_CRASH_AT`. The numbers are part of the
-/// tests' language: they stay as they are. Old side: the workers of the owner that drains. New side: those of its target.
+/// The places in a handover, and in the life of an event, at which a process can be made to die, numbered for `SWITCHBACK_CRASH_AT`. The
+/// numbers are part of the tests' language: they stay as they are. Old side: the workers of the owner that drains. New side: those of its target.
 public enum CrashPoint: Int, Sendable, CaseIterable {
     /// Old side: a partition is drained; its seal is about to be written.
     case beforeSeal = 1
@@ -37,6 +37,26 @@ public enum CrashPoint: Int, Sendable, CaseIterable {
     case raised = 23
     /// Controller: it waits, for seals or for the new owner.
     case waiting = 24
+
+    /// An event that a rule wants was read; nothing was begun.
+    case eventRead = 31
+    /// Its requests have ended, whatever the answer; nothing here knows that yet.
+    case answered = 32
+    /// Its retry record is about to be produced.
+    case beforeRetryRecord = 33
+    /// The retry record is acknowledged; the event's position has not moved.
+    case retryRecorded = 34
+    /// The retry record was read; it is not due yet.
+    case retryWaiting = 35
+    /// A retry's requests have ended, whatever the answer; nothing here knows that yet.
+    case retryAnswered = 36
+    /// A dead letter is about to be produced.
+    case beforeDeadLetter = 37
+    /// The dead letter is acknowledged; the position of what it was made of has not moved.
+    case deadLetterRecorded = 38
+
+    /// Whether it is a step of a handover; else it is one of an event's life.
+    public var isOfHandover: Bool { rawValue < 30 }
 }
 
 /// A test facility: a process that is started with `SWITCHBACK_CRASH_AT=<number>[:<count>]` kills itself with SIGKILL when it comes by

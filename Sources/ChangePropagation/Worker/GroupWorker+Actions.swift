@@ -169,6 +169,7 @@ extension GroupWorker {
                 case .act(let rule, let requests):
                     let began = self.clock.monotonic()
                     let result = await action.run(requests, of: rule, mayStart: mayStart)
+                    CrashPoints.hit(self.setup.role == .events ? .answered : .retryAnswered)
                     if case .limited(let key) = result { self.leftOut(rule, .limiter(key.type), job.partition, job.offset) }
                     let after = self.judge(result, rule, left)
                     outcome.acts.append(.init(rule, result, after, seconds: Double(self.clock.monotonic() &- began) / 1e9))

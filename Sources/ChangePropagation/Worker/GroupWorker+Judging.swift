@@ -1,4 +1,5 @@
 import Checkpoints
+import Handover
 import KafkaLog
 import Logging
 
@@ -50,6 +51,7 @@ extension GroupWorker {
             if wait > 0 { job.dueAt = job.readAt &+ UInt64(min(wait, Self.longestWait)) * 1_000_000 }
         }
         partitions[partition]?.enqueue(job)
+        if setup.role == .events { CrashPoints.hit(.eventRead) } else if job.dueAt > 0 { CrashPoints.hit(.retryWaiting) }
     }
 
     /// Milliseconds; no due time is believed to be further away (a clock that is years ahead).

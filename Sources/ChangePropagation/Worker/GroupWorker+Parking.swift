@@ -1,4 +1,5 @@
 import Checkpoints
+import Handover
 import KafkaLog
 import Logging
 
@@ -35,7 +36,11 @@ extension GroupWorker {
         var event = event
         var pause = Parking.firstPause
         while mayStart() {
-            guard let error = await parking.produce(event, now: clock.wall(), partitionCounts: partitionCounts) else { return true }
+            CrashPoints.hit(event.schedule == nil ? .beforeDeadLetter : .beforeRetryRecord)
+            guard let error = await parking.produce(event, now: clock.wall(), partitionCounts: partitionCounts) else {
+                CrashPoints.hit(event.schedule == nil ? .deadLetterRecorded : .retryRecorded)
+                return true
+            }
             if error.isRecordTooLarge, event.withoutPayload != event {
                 logger.error(
                     "An event is too large to be parked; a dead letter without it says where it is",

@@ -1,10 +1,10 @@
 import Foundation
 import Synchronization
 
-/// A small HTTP server on a free port of 127.0.0.1 that answers each request with the next reply of its script, byte for
-/// byte, so that tests can have it answer wrongly. One thread accepts, one serves each connection.
-final class ScriptedServer: Sendable {
-    enum Reply: Sendable {
+/// A small HTTP server on a free port of 127.0.0.1 that answers each request with the next reply of its script, or with what a test
+/// decides, byte for byte, so that tests can have it answer wrongly. One thread accepts, one serves each connection.
+public final class ScriptedServer: Sendable {
+    public enum Reply: Sendable {
         /// A whole answer; the connection stays open.
         case status(Int, headers: String = "", body: String = "")
         /// These bytes, then the connection is closed.
@@ -19,43 +19,56 @@ final class ScriptedServer: Sendable {
         case drip
     }
 
-    struct Request: Sendable {
-        let head: String
-        let body: String
+    public struct Request: Sendable {
+        public let head: String
+        public let body: String
         /// Counts the connections from 0.
-        let connection: Int
+        public let connection: Int
         /// `GET /path HTTP/1.1`
-        var line: String { head.prefix { $0 != "\r\n" }.description }
+        public var line: String { head.prefix { $0 != "\r\n" }.description }
 
-        func header(_ name: String) -> String? {
+        public func header(_ name: String) -> String? {
             head.components(separatedBy: "\r\n").first { $0.lowercased().hasPrefix(name + ": ") }.map { String($0.dropFirst(name.count + 2)) }
         }
     }
 
+    /// Decides what a request gets; may block, which holds up its own connection only.
+    public typealias Answer = @Sendable (Request) -> Reply
+
     private struct State {
-        var script: [Reply]
         var requests: [Request] = []
         var connections: [Int32] = []
         var isStopped = false
     }
 
-    let port: Int
+    public let port: Int
     private let listener: Int32
-    private let state: Mutex<State>
+    private let state = Mutex(State())
+    private let decide: Answer
 
     /// The last reply of the script is repeated for ever.
-    init(_ script: Reply...) throws {
-        let (descriptor, port) = try Self.listen()
-        self.port = port
-        listener = descriptor
-        state = Mutex(State(script: script))
+    public convenience init(_ script: Reply...) throws {
+        let left = Mutex(script)
+        try self.init { _ in left.withLock { $0.count > 1 ? $0.removeFirst() : $0[0] } }
+    }
+
+    /// - Parameter isListening: false keeps the port and refuses connections until `open`.
+    public init(isListening: Bool = true, _ answer: @escaping Answer) throws {
+        (listener, port) = try Self.bind()
+        decide = answer
+        if isListening { try open() }
+    }
+
+    public var url: String { "http://127.0.0.1:\(port)" }
+    public var requests: [Request] { state.withLock { $0.requests } }
+
+    /// Takes connections from now on. Once only.
+    public func open() throws {
+        guard Glibc.listen(listener, 1024) == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         Thread.detachNewThread { [self] in accept() }
     }
 
-    var url: String { "http://127.0.0.1:\(port)" }
-    var requests: [Request] { state.withLock { $0.requests } }
-
-    func stop() {
+    public func stop() {
         let open = state.withLock { state in
             state.isStopped = true
             return state.connections
@@ -65,24 +78,24 @@ final class ScriptedServer: Sendable {
     }
 
     /// A port on which nobody listens: it was free a moment ago.
-    static func unusedPort() throws -> Int {
-        let (descriptor, port) = try listen()
+    public static func unusedPort() throws -> Int {
+        let (descriptor, port) = try bind()
         close(descriptor)
         return port
     }
 
-    private static func listen() throws -> (Int32, Int) {
+    private static func bind() throws -> (Int32, Int) {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = inet_addr("127.0.0.1")
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isListening = withUnsafeMutablePointer(to: &address) { pointer in
+        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(descriptor, pointer, length) == 0 && Glibc.listen(descriptor, 64) == 0 && getsockname(descriptor, pointer, &length) == 0
+                Glibc.bind(descriptor, pointer, length) == 0 && getsockname(descriptor, pointer, &length) == 0
             }
         }
-        guard isListening else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
+        guard isBound else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
         return (descriptor, Int(UInt16(bigEndian: address.sin_port)))
     }
 
@@ -107,11 +120,8 @@ final class ScriptedServer: Sendable {
     private func serve(_ descriptor: Int32, _ number: Int) {
         var buffer: [UInt8] = []
         while let request = read(descriptor, &buffer, number) {
-            let reply = state.withLock { state in
-                state.requests.append(request)
-                return state.script.count > 1 ? state.script.removeFirst() : state.script[0]
-            }
-            guard answer(reply, descriptor) else { break }
+            state.withLock { $0.requests.append(request) }
+            guard answer(decide(request), descriptor) else { break }
         }
         shutdown(descriptor, Int32(SHUT_RDWR))
         // The number stays taken until `stop`, so that no other connection gets it while `stop` walks the list.
