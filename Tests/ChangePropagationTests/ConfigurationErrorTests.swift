@@ -65,6 +65,17 @@ import Testing
             "everything excluded", "topics: [a, b]\nexclude_topics: ['/./']",
             #"worker.yaml:10:21: "exclude_topics" in rule "purge" leaves nothing to read"#),
         Case(
+            "its own retries as events", "topics: [a, purger.retry.a]",
+            #"worker.yaml:9:17: "topics" in rule "purge": "purger.retry.a" holds retries of this service itself, which it reads anyway; remove it"#),
+        Case(
+            "its own dead letters, which would make more of them", "topic: purger.error",
+            #"worker.yaml:9:12: rule "purge" reads this service's dead letters, and would make more of them of those that fail; give it on_failure: skip or halt"#),
+        Case(
+            "a group that can't be printed", "topic: a\ngroup: \"a\\nb\"",
+            #"worker.yaml:10:12: "group" in rule "purge" can't hold spaces or control characters, nor more than 200 bytes; "a\u{a}b" does"#),
+        Case("retry_on without a status", "topic: a\nretry_on: {}",
+            #"worker.yaml:10:15: "status" in "retry_on" in rule "purge" is missing; give the statuses that are meant, such as status: [503]"#),
+        Case(
             "an origin that is no datacenter", "topic: a\norigins: [eqiad, codwf]",
             #"worker.yaml:10:22: "origins" in rule "purge": no such datacenter "codwf"; "datacenters" lists codfw, eqiad; did you mean "codfw"?"#),
         Case(
@@ -131,6 +142,9 @@ import Testing
         Case(
             "a header that is none", "topic: a\nexec: {uri: 'http://h/', headers: {'x y': me}}",
             #"worker.yaml:10:40: "headers" in "exec" in rule "purge": "x y" can't be a header's name"#),
+        Case(
+            "a line break in a header", "topic: a\nexec: {uri: 'http://h/', headers: {x: \"a\\r\\nb: {{message.c}}\"}}",
+            #"worker.yaml:10:43: "x" in "headers" in "exec" in rule "purge" holds a control character, which no header can"#),
         Case(
             "a list as a header", "topic: a\nexec: {uri: 'http://h/', headers: {x: [1]}}",
             #"worker.yaml:10:43: "x" in "headers" in "exec" in rule "purge" must be a single value, not a list"#),
@@ -254,6 +268,8 @@ import Testing
             #"worker.yaml:10:36: "tail" in "checkpoints" must be a whole number from 1 to 256, not 0"#),
         Case("a time without a unit", smallestFile + "    topic: a\nlease: 5\n",
             #"worker.yaml:10:8: "lease" must be a time from 1s to 10m, such as 500ms, 30s, 5m or 1h, not 5"#),
+        Case("a limiter without windows", smallestFile + "    topic: a\nlimiters: {page: []}\n",
+            #"worker.yaml:10:18: "page" in "limiters" is an empty list; give at least one window"#),
         Case("a size that is none", smallestFile + "    topic: a\nhttp: {response_limit: 1MB}\n",
             #"worker.yaml:10:24: "response_limit" in "http" must be a size from 0B to 1GiB, such as 512B, 64KiB or 1MiB, not "1MB""#),
         Case("an identity that is none", smallestFile + "    topic: a\nidentity: meta.id\n",

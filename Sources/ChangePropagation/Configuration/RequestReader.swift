@@ -125,7 +125,7 @@ struct RequestReader {
 
     private func headers(_ map: ConfigurationMap) -> [(name: String, value: TextTemplate)] {
         let own = ["content-length", "transfer-encoding", "connection"]
-        return pairs(map, "headers") { name, node in
+        let pairs = pairs(map, "headers") { name, node in
             let lower = name.lowercased()
             if own.contains(lower) {
                 node.report("\"headers\" in \(place): \"\(name)\" is set by switchback itself; remove it")
@@ -143,6 +143,16 @@ struct RequestReader {
             }
             return lower
         }
+        let literals = map.node("headers")?.entries ?? []
+        for entry in literals where entry.value.scalar.map(Self.isControlling) == true {
+            entry.value.report("\"\(entry.key)\" in \"headers\" in \(place) holds a control character, which no header can")
+        }
+        return pairs
+    }
+
+    private static func isControlling(_ scalar: ConfigurationNode.Scalar) -> Bool {
+        guard case .text(let text) = scalar else { return false }
+        return text.utf8.contains { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F }
     }
 
     /// A map of names and single values.

@@ -28,11 +28,16 @@ struct RuleReader {
         map.notSupportedYet(Self.laterKeys)
         let selection = StreamReader(service: service, datacenters: datacenters).read(map)
         let origins = origins(map)
-        let group = map.string("group") ?? service.map { "\($0)-\(key)" }
+        let group = group(map) ?? service.map { "\($0)-\(key)" }
         let cases = cases(map)
         let settings = RuleSettingsReader(limiterTypes: limiterTypes).read(map, over: defaults)
         for path in settings.filters.paths where path.root == .match && !cases.contains(where: { $0.match?.captures(path.steps) == true }) {
             map.node.report("\(map.name): no regular expression in its \"match\" captures \(path.text)")
+        }
+        if let service, settings.onFailure == .deadLetter, selection.names.contains(RetryTopics(service: service).errorStream) {
+            // A dead letter says nothing of those before it, so `max_hops` would not end that.
+            (map.node("topic") ?? map.node("topics"))?.report(
+                "\(map.name) reads this service's dead letters, and would make more of them of those that fail; give it on_failure: skip or halt")
         }
         let rule = Rule(
             name: key, group: group ?? "", selection: selection, origins: origins, concurrency: settings.concurrency, retry: settings.retry,
@@ -40,6 +45,15 @@ struct RuleReader {
             order: settings.order, onFailure: settings.onFailure, filters: settings.filters, delayUntil: delayUntil(map), cases: cases)
         map.finish()
         return rule
+    }
+
+    private func group(_ map: ConfigurationMap) -> String? {
+        guard let group = map.string("group") else { return nil }
+        if group.utf8.count > 200 || group.utf8.contains(where: { $0 <= 0x20 || $0 == 0x7F }) {
+            map.node("group")?.report(
+                "\(map.describe("group")) can't hold spaces or control characters, nor more than 200 bytes; \"\(group)\" does")
+        }
+        return group
     }
 
     private func delayUntil(_ map: ConfigurationMap) -> DueTime? {

@@ -97,6 +97,9 @@ struct RuleSettingsReader {
         guard let map else { return [:] }
         var windows: [String: [Limiters.Window]] = [:]
         for entry in map.allEntries {
+            if entry.value.items?.isEmpty == true {
+                entry.value.report("\(map.describe(entry.key)) is an empty list; give at least one window")
+            }
             windows[entry.key] = (entry.value.items ?? [entry.value]).compactMap { node in
                 guard let inner = ConfigurationMap(node, name: map.describe(entry.key)) else { return nil }
                 inner.reportMissing("interval", "give the length of the window, such as interval: 1h")
@@ -116,6 +119,7 @@ struct RuleSettingsReader {
         guard var node = map.node(key) else { return nil }
         if node.entries != nil {
             guard let inner = ConfigurationMap(node, name: map.describe(key)) else { return nil }
+            if inner.allEntries.isEmpty { inner.reportMissing("status", "give the statuses that are meant, such as status: [503]") }
             let status = inner.node("status")
             for entry in inner.allEntries where entry.key != "status" {
                 entry.keyNode.report("\(map.describe(key)): conditions other than \"status\", such as \"\(entry.key)\", are not supported yet")

@@ -39,6 +39,9 @@ struct StreamReader {
         for (text, node) in map.strings(key) ?? [] {
             if text.hasPrefix("/") {
                 if let expression = expression(text, node, map.describe(key)) { found.expressions.append(expression) }
+            } else if key != "exclude_topics", let service, RetryTopics(service: service).stream(ofRetries: text) != nil {
+                // Read as events by one rule, they would be lost as retries of the others in its group.
+                node.report("\(map.describe(key)): \"\(text)\" holds retries of this service itself, which it reads anyway; remove it")
             } else if check(stream: text, node, map.describe(key)) {
                 if found.names.contains(text) {
                     node.report("\(map.describe(key)) names \"\(text)\" twice")
