@@ -9,6 +9,8 @@ public final class ScriptedServer: Sendable {
         case status(Int, headers: String = "", body: String = "")
         /// These bytes, then the connection is closed.
         case bytes(String)
+        /// The same, whatever they are.
+        case raw([UInt8])
         /// The connection is closed without an answer.
         case close
         /// The connection is reset.
@@ -156,6 +158,9 @@ public final class ScriptedServer: Sendable {
         case .bytes(let text):
             _ = write(text, descriptor)
             return false
+        case .raw(let bytes):
+            _ = write(bytes, descriptor)
+            return false
         case .close: return false
         case .reset:
             // A linger of zero makes close send a reset.
@@ -176,8 +181,9 @@ public final class ScriptedServer: Sendable {
         }
     }
 
-    private func write(_ text: String, _ descriptor: Int32) -> Bool {
-        let bytes = Array(text.utf8)
+    private func write(_ text: String, _ descriptor: Int32) -> Bool { write(Array(text.utf8), descriptor) }
+
+    private func write(_ bytes: [UInt8], _ descriptor: Int32) -> Bool {
         var sent = 0
         while sent < bytes.count {
             let count = bytes[sent...].withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }

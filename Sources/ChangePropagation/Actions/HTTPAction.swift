@@ -33,6 +33,7 @@ public final class HTTPAction: Sendable {
             // A refused connection is an answer: our own retries pause as the rule says.
             configuration.connectionPool.retryConnectionEstablishment = false
             configuration.httpVersion = .http1Only
+            configuration.http1_1ConnectionDebugInitializer = AnswerGuard.install
             return HTTPClient(eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
         }
     }
