@@ -65,11 +65,14 @@ struct RuleGroupTests {
             try await stage.wait("the first retry runs") { stage.target.count("e0") == 2 }
             try stage.produce(ids.suffix(15))
             try await stage.wait("others wait") { stage.count(RuleStage.retryTopic) == 30 }
+            // A monitor keeps its connection.
+            #expect(await stage.get("/healthz") == "ok\n")
             let ending = Task { try await stage.end() }
             try await stage.wait("it stops") { stage.log().contains("Stopping: finishing what runs") }
             barrier.open()
             try await ending.value
             #expect(stage.log().contains("Stopped"), "it ended in order")
+            #expect(!stage.log().contains(" error "), "ending in order is no error")
             try stage.start()
             try await stage.wait("all are acted on") { stage.target.hasSucceeded(ids) }
             try await stage.waitUntilPassed()
