@@ -12,7 +12,11 @@ enum Signals {
         let queue = DispatchQueue(label: "switchback.signals")
         let count = Counter()
         for number in [SIGTERM, SIGINT] {
+            #if !os(Linux)
             signal(number, SIG_IGN)
+            #endif
+            // Not on Linux, where the source takes the signal over by itself, some time after this: one that is ignored until then is lost, and
+            // the process goes on for ever. So it ends the process, which has done nothing yet.
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler {
                 // Keeps the source alive as long as the process.
