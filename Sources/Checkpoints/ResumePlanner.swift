@@ -427,7 +427,7 @@ public struct ResumePlanner: Sendable {
         case .scanning where isConfirming: return abandonAnchor()
         case .scanning:
             phase = .scanning(holding: true)
-            if settings.waitsForTail, !tailEndSeen, fallbackMethod != .logStart, !isLastPast {
+            if settings.waitsForTail, !tailEndSeen, fallbackMethod != .logStart, !isPast, !isAfterSeal {
                 holdUntil = nil
                 return nil
             }
@@ -448,19 +448,20 @@ public struct ResumePlanner: Sendable {
         if times.count > Checkpoint.witnesses { times.removeFirst() }
     }
 
-    /// The last 16 times read are all newer than the checkpoint's place can be.
+    /// The last 16 times read are all newer than the checkpoint's witness can be, which is the oldest of the last 16 at its place. One newer time
+    /// says nothing: where records are rare, those 16 span minutes.
     private var isPast: Bool {
         guard let lastPlaceTime, times.count >= Checkpoint.witnesses, let oldest = times.min() else { return false }
         return oldest > lastPlaceTime
     }
 
-    /// The last time read is newer than the checkpoint's place can be.
-    private var isLastPast: Bool {
-        guard let lastPlaceTime, let last = times.last else { return false }
-        return last > lastPlaceTime
+    /// The last time read is newer than the seal itself, by so much that no clock explains it: what was sealed would stand before it.
+    private var isAfterSeal: Bool {
+        guard let checkpoint, checkpoint.sealed, let last = times.last else { return false }
+        return last > checkpoint.writtenAt.moved(by: checkpoint.disorder + 2 * settings.slack + settings.disorderBound)
     }
 
-    /// The latest time that a record at the checkpoint's place can have.
+    /// The latest time that the oldest of the 16 records before the checkpoint's place can have.
     private var lastPlaceTime: MillisecondTimestamp? {
         guard let checkpoint, let witness = checkpoint.witness else { return nil }
         return witness.moved(by: checkpoint.disorder + 2 * settings.slack + appendTimeStep)
