@@ -325,6 +325,46 @@ struct ResumePlannerTests {
         }
     }
 
+    @Test("Where records are rare, one that is newer than the witness is no reason to give a sealed tail up")
+    func rareRecords() throws {
+        let elsewhere = ClusterID("elsewhere")
+        var tracker = PrefixTracker(resuming: nil, at: Position(0, in: elsewhere))
+        // One every ten seconds: the sixteen of the witness span minutes.
+        let times = (0..<40).map { 1_000_000 + Int64($0) * 10_000 }
+        for (offset, time) in times.enumerated() {
+            let ticket = tracker.began(
+                offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: MillisecondTimestamp(time), type: .createTime)
+            tracker.finished(try #require(ticket), .acted)
+        }
+        let checkpoint = Checkpoint(
+            done: tracker.done(), partitionCount: 3, identity: "record", epoch: 1, sealed: true, worker: "w",
+            writtenAt: MillisecondTimestamp(clamped: times.last ?? 0))
+        // The mirror stands still three records before the end.
+        var planner = ResumePlanner(checkpoint: checkpoint, log: log(highWatermark: 37))
+        planner.settings.waitsForTail = true
+        guard case .lookUp(let time) = try planner.begin(committed: nil, identity: "record") else {
+            Issue.record("no lookup")
+            return
+        }
+        let start = times.firstIndex { $0 >= time.milliseconds } ?? 0
+        guard case .read(let from) = planner.lookedUp(Int64(start), firstTimed: 0) else {
+            Issue.record("nothing to read")
+            return
+        }
+        for offset in Int(from)..<37 {
+            let verdict = planner.see(
+                offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: MillisecondTimestamp(times[offset]), now: 0)
+            #expect(verdict == .scanned)
+        }
+        #expect(planner.reachedEnd(now: 1) == nil)
+        #expect(planner.reachedEnd(now: 3_600_000_000_000) == nil, "an hour later it still may come")
+        for offset in 37..<40 {
+            _ = planner.see(
+                offset: Int64(offset), fingerprint: Fingerprint(bits: UInt64(offset)), timestamp: MillisecondTimestamp(times[offset]), now: 0)
+        }
+        #expect(planner.phase == .acting(from: 40, .tail))
+    }
+
     @Test("One record far in the past among the last ones: the place is found all the same, and nothing is repeated")
     func oldRecordAmongTheLast() throws {
         let elsewhere = ClusterID("elsewhere")

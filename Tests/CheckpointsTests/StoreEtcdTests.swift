@@ -52,7 +52,8 @@ struct StoreEtcdTests {
                 let start = ContinuousClock.now
                 #expect(await storeError { try await store.put("k", "w") }?.kind == .ambiguous)
                 #expect(await storeError { _ = try await store.get("k") }?.kind == .unavailable)
-                #expect(ContinuousClock.now - start < .seconds(2))
+                // Two timeouts of 0.3 s, and what a busy machine adds: not for as long as the server is frozen.
+                #expect(ContinuousClock.now - start < .seconds(30))
                 server.thaw()
                 // Whether it was applied is etcd's secret until it is asked.
                 var found: StoredValue?
