@@ -78,7 +78,7 @@ extension GroupWorker {
 extension GroupStatus.Activity {
     fileprivate mutating func note(_ act: JobOutcome.Act) {
         results[act.result, default: 0] += 1
-        if let failure = act.failure { failures[failure, default: 0] += 1 }
+        if let failure = act.failure, act.isReported { failures[failure, default: 0] += 1 }
         duration.observe(act.seconds)
     }
 }
