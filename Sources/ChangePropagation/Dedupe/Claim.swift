@@ -149,6 +149,8 @@ struct Settlement: ClaimIntent, Equatable {
         case released
         /// Leaves of older root events need not be acted on any more.
         case root
+
+        var isExtension: Bool { if case .extended = self { true } else { false } }
     }
 
     let claim: Claim
@@ -182,6 +184,8 @@ struct Settlement: ClaimIntent, Equatable {
 
     func step(_ view: ClaimView) -> ClaimStep<Bool> {
         let found = view.found(key)
+        // Only what stands there can be given back or last longer.
+        if found == .unknown, kind == .released || kind.isExtension { return .change(looks: [key], writes: [:]) }
         switch kind {
         case .root: return rootStep(found, view.now)
         case .released:

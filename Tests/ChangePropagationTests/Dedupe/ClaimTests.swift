@@ -88,6 +88,50 @@ import Testing
         #expect(await run(store, [Self.claim("A", "t", .atMostOnce)]) == [nil])
     }
 
+    private func liveThrough(_ store: some SharedStore) async throws {
+        func run<Intent: ClaimIntent>(_ intents: [Intent], now: Int64) async throws -> [Intent.Verdict] {
+            var batch = ClaimBatch(intents)
+            if let error = await store.run(&batch, now: { now }) { throw error }
+            return batch.verdicts.compactMap(\.self)
+        }
+        func key(_ number: Int) -> StoreKey { ClaimKeys.key(group: "g", rule: "r", "id\u{0}\(number)") }
+        let claims = (0..<30).map { Self.claim("A", "a\($0)", key: key($0), root: 5) }
+        var granted: [Claim] = []
+        for (claim, verdict) in zip(claims, try await run(claims, now: 100)) {
+            guard case .granted(let grant) = verdict else { return _ = Issue.record("it is not granted") }
+            granted.append(claim)
+            granted[granted.count - 1].grant = grant
+        }
+        #expect(granted.count == 30)
+        let ends = Settlement.of(granted[0], .done, marksRoot: true) + Settlement.of(granted[1], .released) + Settlement.of(granted[2], .extended(until: 50_000))
+        #expect(try await run(ends, now: 200) == [true, true, true, true])
+        let others = (0..<4).map { Self.claim("B", "b\($0)", key: key($0)) }
+        let verdicts = try await run(others, now: 300)
+        guard verdicts.count == 4, case .granted = verdicts[1] else { return _ = Issue.record("\(verdicts)") }
+        #expect(verdicts[0] == .duplicate && verdicts[2] == .busy(until: 50_000) && verdicts[3] == .busy(until: 100 + Claim.startAllowance + 5_000))
+        let looks = [Self.claim("B", "c", key: nil, root: 4), Self.claim("B", "d", key: nil, root: 5)]
+        let roots = try await run(looks, now: 300)
+        #expect(roots.first == .duplicate && roots.last != .duplicate)
+    }
+
+    @Test("It is the same in a SQLite file")
+    func sqlite() async throws {
+        let directory = try TemporaryDirectory()
+        defer { directory.remove() }
+        let store = try await SQLiteStore.open(path: directory.file("claims.sqlite").path)
+        try await liveThrough(store)
+        await store.close()
+    }
+
+    @Test("It is the same in etcd", .enabled(if: EtcdServer.isInstalled, "needs /usr/bin/etcd (apt-get install etcd-server)"))
+    func etcd() async throws {
+        let server = try await EtcdServer.start()
+        defer { server.shutDown() }
+        let store = try await StoreConfiguration(parsing: "etcd://\(server.endpoints)").open()
+        try await liveThrough(store)
+        await store.close()
+    }
+
     @Test("Root events: an older one is a duplicate once a newer one is done, leaves of one root event are not, and marks never go back")
     func roots() async throws {
         let store = InMemoryStore()

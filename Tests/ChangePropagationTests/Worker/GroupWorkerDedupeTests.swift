@@ -140,6 +140,7 @@ struct GroupWorkerDedupeTests {
             try await waitForPrefix(world, 121)
             #expect(world.counts.values.allSatisfy { $0 == 1 })
             #expect(await leftOut(second) == 40)
+            #expect(await second.worker.status().leftOut == [.init(rule: "rule", reason: "dedupe", count: 40)])
             try await second.stop()
         }
     }
