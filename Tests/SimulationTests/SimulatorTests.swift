@@ -18,8 +18,9 @@ struct SimulatorTests {
 
     @Test("Worlds in which an earlier worker, planner or check went wrong", arguments: [
         // Never planned to its end; waited for ever for an interrupted event; sealed in the wrong epoch; wrote over a seal; a gap that nobody told
-        // of; forgot what a former holder had finished; blamed for what no mirror had.
-        794_654_865, 794_645_282, 762_749_082, 748_068_171, 558_725_484, 1_001_389_166, 233_886_567, 1_031_174_090, 369_641_470,
+        // of; forgot what a former holder had finished; blamed for what no mirror had; sealed by a member that had
+        // been stopped.
+        794_654_865, 794_645_282, 762_749_082, 748_068_171, 558_725_484, 1_001_389_166, 233_886_567, 1_031_174_090, 369_641_470, 266_751_535,
     ])
     func known(_ seed: Int) async throws {
         let result = try await simulate("--seed", String(seed), "--runs", "1")

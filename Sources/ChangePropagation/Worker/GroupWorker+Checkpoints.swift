@@ -110,8 +110,10 @@ extension GroupWorker {
     private func draft(_ partition: TopicPartition, _ assignment: Assignment) async -> Draft? {
         guard let work = partitions[partition], work.sealedEpoch < assignment.epoch else { return nil }
         // An action of dropped work may still be at a request: nobody may be told that all has ended.
-        let seals =
-            work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable && clock.monotonic() >= work.sealNotBefore
+        // A worker that stood still may have been put out of its group: who holds the partition now may be acting.
+        let now = clock.monotonic()
+        let maySeal = liveness.allowsAction(at: now) && now >= work.sealNotBefore
+        let seals = work.stage == .draining && work.isIdle && !work.hasOrphans && assignment.phase != .stable && maySeal
         var content: DonePrefix?
         var base: Checkpoint?
         var revision = work.storedRevision

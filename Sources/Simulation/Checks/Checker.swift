@@ -316,9 +316,12 @@ final class Checker: @unchecked Sendable {
         let id = checkpoint.position.cluster
         guard let log = cluster(id)?.logs[partition] else { return }
         var index = coveredTo[id]?[partition] ?? 0
+        let inGaps = lostInGaps(partition)
         while index < log.records.count, log.records[index].offset < checkpoint.position.offset {
-            let name = self.id(log.records[index].event)
-            if fates[name] != nil, fates[name]?.coveredAt == nil { fates[name]?.coveredAt = time.now }
+            let event = log.records[index].event
+            let name = self.id(event)
+            // What a gap event speaks of is passed, and nobody knows whether it was done.
+            if fates[name] != nil, fates[name]?.coveredAt == nil, inGaps[event.number] == nil { fates[name]?.coveredAt = time.now }
             index += 1
         }
         coveredTo[id, default: [:]][partition] = index
