@@ -89,10 +89,27 @@ import Testing
             #"worker.yaml:10:19: "match" in rule "purge": an empty map matches nothing in particular; remove it, or write 'undefined' for a field that must be absent"#
         ),
         Case(
-            "features of the whole rule engine", "topic: a\nreport: x\ndelivery: 5\nclaim_ttl: 10",
-            #"worker.yaml:10:5: "report" in rule "purge" is not supported yet; remove it"#,
-            #"worker.yaml:11:5: "delivery" in rule "purge" is not supported yet; remove it"#,
-            #"worker.yaml:12:5: "claim_ttl" in rule "purge" is not supported yet; remove it"#),
+            "features of the whole rule engine", "topic: a\nswitch: x\ndecode_results: 5",
+            #"worker.yaml:10:5: "switch" in rule "purge" is not supported yet; remove it"#,
+            #"worker.yaml:11:5: "decode_results" in rule "purge" is not supported yet; remove it"#),
+        Case(
+            "a window that a resume is longer than", "topic: a\ndedupe: [id, root]\nclaim_ttl: 5m\nroot_claim_ttl: 60",
+            #"worker.yaml:11:16: "claim_ttl" in rule "purge" is 5m, and a resume may give events again that were acted on 706s ago (Docs/Configuration.md, "Events that come twice"); that or more would be right"#,
+            #"worker.yaml:12:21: "root_claim_ttl" in rule "purge" is 1m, and a resume may give events again that were acted on 706s ago (Docs/Configuration.md, "Events that come twice"); that or more would be right"#),
+        Case(
+            "nothing to tell events apart by", "topic: a\ndedupe: uri",
+            #"worker.yaml:10:13: "dedupe" in rule "purge" must be one of none, id, content, root, not "uri""#),
+        Case(
+            "two ways at once", "topic: a\ndedupe: [id, content]",
+            #"worker.yaml:10:13: "dedupe" in rule "purge" must be id or content, with or without root, or none"#),
+        Case(
+            "at most once and again", "topic: a\ndelivery: at-most-once\nretry_limit: 2\nimmediate_retries: 1\non_failure: halt",
+            #"worker.yaml:11:18: "retry_limit" in rule "purge" can't go together with delivery: at-most-once, which makes no action twice; retry_limit: 0 would be right"#,
+            #"worker.yaml:12:24: "immediate_retries" in rule "purge" can't go together with delivery: at-most-once, which makes no action twice; immediate_retries: 0 would be right"#,
+            #"worker.yaml:13:17: "on_failure": halt in rule "purge" can't go together with delivery: at-most-once: the event would be tried again; dead_letter or skip would be right"#),
+        Case(
+            "a delivery that is none", "topic: a\ndelivery: exactly-once",
+            #"worker.yaml:10:15: "delivery" in rule "purge" must be one of at-least-once, at-most-once, not "exactly-once""#),
         Case(
             "a due time without a field", "topic: a\ndelay_until: soon",
             #"worker.yaml:10:18: "delay_until" in rule "purge": it names no field of the event; a template such as '{{message.delay_until}}' does"#),

@@ -9,6 +9,8 @@ struct RuleReader {
     var modules = Modules()
     /// What holds where a rule says nothing.
     var defaults = RuleSettings()
+    /// How far back a resume may go: claims have to be remembered for longer.
+    var longestRewind = Duration.zero
     /// The types of limiters that have windows.
     var limiterTypes: Set<String> = []
     /// Makes a path that is meant from the file's folder absolute.
@@ -16,7 +18,7 @@ struct RuleReader {
 
     /// Keys of the whole rule engine that are not there yet. Each is refused, never ignored.
     static let laterKeys = [
-        "switch", "report", "claim_ttl", "root_claim_ttl", "delivery", "decode_results",
+        "switch", "decode_results",
     ]
 
     func read(_ key: String, _ keyNode: ConfigurationNode, _ node: ConfigurationNode) -> Rule? {
@@ -30,7 +32,8 @@ struct RuleReader {
         let origins = origins(map)
         let group = group(map) ?? service.map { "\($0)-\(key)" }
         let cases = cases(map)
-        let settings = RuleSettingsReader(limiterTypes: limiterTypes).read(map, over: defaults)
+        var settings = RuleSettingsReader(limiterTypes: limiterTypes).read(map, over: defaults)
+        let dedupe = DedupeReader().check(map, &settings, longestRewind: longestRewind)
         for path in settings.filters.paths where path.root == .match && !cases.contains(where: { $0.match?.captures(path.steps) == true }) {
             map.node.report("\(map.name): no regular expression in its \"match\" captures \(path.text)")
         }
@@ -42,7 +45,8 @@ struct RuleReader {
         let rule = Rule(
             name: key, group: group ?? "", selection: selection, origins: origins, concurrency: settings.concurrency, retry: settings.retry,
             immediateRetry: settings.immediateRetry, statuses: settings.statuses, timeout: settings.timeout,
-            order: settings.order, onFailure: settings.onFailure, filters: settings.filters, delayUntil: delayUntil(map), cases: cases)
+            order: settings.order, onFailure: settings.onFailure, filters: settings.filters, delayUntil: delayUntil(map), dedupe: dedupe,
+            isReported: settings.isReported, cases: cases)
         map.finish()
         return rule
     }

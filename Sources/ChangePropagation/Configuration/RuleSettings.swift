@@ -8,6 +8,8 @@ struct RuleSettings {
     var order = Rule.Order.none
     var onFailure = Rule.FailurePolicy.deadLetter
     var filters = EventFilters()
+    var dedupe = Dedupe()
+    var isReported = true
 }
 
 /// Reads them out of a map, over those that hold otherwise.
@@ -32,6 +34,8 @@ struct RuleSettingsReader {
         settings.filters.sample = sample(map) ?? base.filters.sample
         settings.filters.blacklist = blacklist(map) ?? base.filters.blacklist
         settings.filters.limiters = limiters(map) ?? base.filters.limiters
+        settings.dedupe = DedupeReader().read(map, over: base.dedupe)
+        settings.isReported = map.bool("report") ?? base.isReported
         return settings
     }
 

@@ -61,6 +61,7 @@ struct ServiceFileReader {
             add(ModuleReader().partitioner(options, stream: templates ?? options), path, &file)
             templates?.finish()
         case "rate_limiter.js": file.limiters = RuleSettingsReader.windows(options?.map("limiters"))
+        case "deduplicator.js": node.warn("\(kind) is no module here; give defaults: {dedupe: [id, root]} for what it does")
         default:
             if given.module(for: path) == nil {
                 node.warn("\(kind) has no counterpart here; where it runs as a service of its own, give modules: {\(path): 'http://…'}")

@@ -77,7 +77,11 @@ private struct WorkerConfigurationReader {
         let store = store(map, foreign)
         let limiters = (foreign?.limiters ?? [:]).merging(RuleSettingsReader.windows(map.map("limiters"))) { $1 }
         var reader = RuleReader(service: service, datacenters: datacenters.keys.sorted(), modules: modules, absolute: absolute)
+        let checkpoints = checkpoints(map.map("checkpoints"))
+        let lease = map.duration("lease", in: .seconds(1)...(.seconds(600))) ?? .seconds(5)
+        let sessionTimeout = map.duration("session_timeout", in: .seconds(1)...(.seconds(1800))) ?? .seconds(10)
         reader.limiterTypes = Set(limiters.keys)
+        reader.longestRewind = checkpoints.longestRewind(lease: lease, sessionTimeout: sessionTimeout)
         if let options = foreign?.options {
             reader.defaults = RuleSettingsReader(limiterTypes: reader.limiterTypes).read(options, over: reader.defaults)
             options.finish()
@@ -87,13 +91,10 @@ private struct WorkerConfigurationReader {
             inner.finish()
         }
         let rules = rules(map, foreign, reader)
-        let checkpoints = checkpoints(map.map("checkpoints"))
         let http = http(map.map("http"))
         let identity = identity(map)
         let dedupeWindow = map.int("dedupe_window", in: 0...1_048_576) ?? 1024
         let instance = instance(map)
-        let lease = map.duration("lease", in: .seconds(1)...(.seconds(600))) ?? .seconds(5)
-        let sessionTimeout = map.duration("session_timeout", in: .seconds(1)...(.seconds(1800))) ?? .seconds(10)
         let standby = map.bool("standby") ?? true
         let drainTimeout = map.duration("drain_timeout", in: .zero...(.seconds(3600))) ?? .seconds(25)
         let heartbeat = map.duration("heartbeat", in: .milliseconds(100)...(.seconds(3600)))

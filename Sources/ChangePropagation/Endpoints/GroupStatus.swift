@@ -13,6 +13,14 @@ public struct GroupStatus: Sendable, Hashable, Codable {
         public var duration = LatencyHistogram()
     }
 
+    /// Events that a rule matches and left out, since the worker began.
+    public struct LeftOutCount: Sendable, Hashable, Codable {
+        public var rule: String
+        /// `sample`, `blacklist`, `hops`, `limiter`, `dedupe`.
+        public var reason: String
+        public var count: Int
+    }
+
     public struct Origin: Sendable, Hashable, Codable {
         public var origin: String
         public var owner: String
@@ -72,6 +80,7 @@ public struct GroupStatus: Sendable, Hashable, Codable {
     public var activities: [Activity]
     public var origins: [Origin]
     public var partitions: [Partition]
+    public var leftOut: [LeftOutCount] = []
 }
 
 /// Whether a worker should be sent traffic, or an operator be called.

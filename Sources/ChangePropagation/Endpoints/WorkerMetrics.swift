@@ -31,6 +31,12 @@ struct WorkerMetrics {
         }
         out.family("switchback_events_matched_total", .counter, "Events that a rule wants.")
         each { out.sample("switchback_events_matched_total", labels($0, topic: $1.topic, [("rule", $1.rule)]), $1.matched) }
+        out.family("switchback_events_left_out_total", .counter, "Events that a rule matches and left out, by reason.")
+        for group in groups {
+            for left in group.leftOut {
+                out.sample("switchback_events_left_out_total", [("group", group.group), ("rule", left.rule), ("reason", left.reason)], left.count)
+            }
+        }
         let counters: [(String, String, (GroupStatus) -> Int)] = [
             ("switchback_events_unparsable_total", "Records that are no event.", \.unparsable),
             ("switchback_retries_total", "Events put into a retry topic.", \.retried),

@@ -10,6 +10,8 @@ public enum LeftOut: Sendable, Hashable, CustomStringConvertible {
     case hops
     /// The limiter of this type has seen too many failures.
     case limiter(String)
+    /// It has been acted on, or a newer root event has, or whoever claimed it sees to it.
+    case duplicate
 
     /// A short stable name for metrics.
     public var label: String {
@@ -18,6 +20,7 @@ public enum LeftOut: Sendable, Hashable, CustomStringConvertible {
         case .blacklist: "blacklist"
         case .hops: "hops"
         case .limiter: "limiter"
+        case .duplicate: "dedupe"
         }
     }
 
@@ -26,6 +29,7 @@ public enum LeftOut: Sendable, Hashable, CustomStringConvertible {
         case .sample: "it is not in the sample"
         case .blacklist: "its URI is in the blacklist"
         case .hops: "more events led to it than max_hops allows"
+        case .duplicate: "it has been acted on before"
         case .limiter(let type): "the limiter \"\(type)\" has seen too many failures"
         }
     }

@@ -55,6 +55,10 @@ public struct Rule: Sendable {
     let filters: EventFilters
     /// When an event is to be acted on; nil: as it comes.
     let delayUntil: DueTime?
+    /// nil: nothing is done about events that come twice.
+    public let dedupe: Dedupe?
+    /// Whether failures of its actions are logged and counted.
+    public let isReported: Bool
 
     /// One way in which an event can be for this rule, and what is to be done then.
     struct Case: Sendable {

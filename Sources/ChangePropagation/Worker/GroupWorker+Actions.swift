@@ -130,14 +130,15 @@ extension GroupWorker {
                 continue
             }
             partitions[partition]?.releaseDue(now: clock.monotonic())
-            guard let job = partitions[partition]?.takeJob()
+            guard let job = partitions[partition]?.takeJob(now: clock.monotonic())
             else {
                 idle += 1
                 continue
             }
             idle = 0
-            start(job, origin: origin)
+            if job.claims.isEmpty { start(job, origin: origin) } else { claim(job) }
         }
+        askForClaims()
     }
 
     /// Whether an action (or its next request) may begin now, as far as the lease goes: it lasts until the request has surely left.
@@ -165,7 +166,7 @@ extension GroupWorker {
                         outcome.ending = .again
                         break steps
                     }
-                    outcome.parked(event)
+                    outcome.parked(event, event.rule.flatMap { left.takeClaim(of: $0) })
                 case .act(let rule, let requests):
                     let began = self.clock.monotonic()
                     let result = await action.run(requests, of: rule, mayStart: mayStart)
@@ -174,7 +175,7 @@ extension GroupWorker {
                     let after = self.judge(result, rule, left)
                     outcome.acts.append(.init(rule, result, after, seconds: Double(self.clock.monotonic() &- began) / 1e9))
                     switch after {
-                    case .goOn: break
+                    case .goOn: outcome.acted(result, left.takeClaim(of: rule.name))
                     case .stop(let ending):
                         outcome.ending = ending
                         break steps
@@ -195,7 +196,12 @@ extension GroupWorker {
     nonisolated func judge(_ result: ActionResult, _ rule: Rule, _ job: Job) -> AfterAction {
         switch result {
         case .done, .ignored, .limited: return .goOn
-        case .interrupted: return .stop(.again)
+        case .interrupted(let tries):
+            guard tries > 0, rule.dedupe?.delivery == .atMostOnce else { return .stop(.again) }
+            logger.notice(
+                "An action was cut short, and is not repeated (delivery: at-most-once)",
+                metadata: ["partition": "\(job.partition)", "rule": "\(rule.name)", "offset": "\(job.offset)"])
+            return .goOn
         case .failed(let failure, let tries):
             let why = "rule \(rule.name), offset \(job.offset): \(failure), after \(tries) tries"
             let verdict = rule.verdict(on: failure, job.origin?.attempts ?? rule.freshAttempts)
@@ -203,12 +209,14 @@ extension GroupWorker {
             switch outcome(of: verdict, ParkedEvent.Reason(label: failure.label, message: "\(failure)"), rule: rule, job.origin) {
             case .halt: return .stop(.halt(why))
             case .goOn:
-                logger.error("An action failed for good; its event is left behind (on_failure: skip)", metadata: metadata)
+                logger.log(level: rule.level(.error), "An action failed for good; its event is left behind (on_failure: skip)", metadata: metadata)
                 return .goOn
             case .park(let event):
-                if event.schedule == nil { logger.error("An action failed for good; its event becomes a dead letter", metadata: metadata) } else {
-                    logger.notice("An action failed; its event is tried again later", metadata: metadata)
-                }
+                let isDead = event.schedule == nil
+                logger.log(
+                    level: rule.level(isDead ? .error : .notice),
+                    isDead ? "An action failed for good; its event becomes a dead letter" : "An action failed; its event is tried again later",
+                    metadata: metadata)
                 return .park(event)
             }
         }
@@ -220,11 +228,13 @@ extension GroupWorker {
         case park(ParkedEvent)
     }
 
-    private func ended(_ job: Job, _ outcome: JobOutcome, task: UInt64) {
+    private func ended(_ ended: Job, _ outcome: JobOutcome, task: UInt64) {
+        var job = ended
+        settleClaims(&job, outcome)
         let ending = outcome.ending
         runningActions -= 1
         actionTasks[task] = nil
-        counts.failed += outcome.failures
+        counts.failed += outcome.acts.count { $0.failure != nil && $0.isReported }
         for act in outcome.acts { note(act, job.partition.topic) }
         counts.retried += outcome.retried
         counts.deadLettered += outcome.deadLettered
@@ -236,14 +246,23 @@ extension GroupWorker {
         }
         partitions[job.partition]?.ended(job, ending)
         if partitions[job.partition]?.mustWrite == true, isResuming(job.partition) { CrashPoints.hit(.firstAction) }
-        if partitions[job.partition]?.stage == .draining, partitions[job.partition]?.isIdle == true {
-            // The last one: seal at once instead of at the next interval.
-            seal([job.partition])
-        }
+        sealIfIdle(job.partition)
         // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
         if case .again = ending { return }
         pump()
     }
+}
+
+extension GroupWorker {
+    /// After the last one that ran in it: seals a drained partition at once instead of at the next interval.
+    func sealIfIdle(_ partition: TopicPartition) {
+        if partitions[partition]?.stage == .draining, partitions[partition]?.isIdle == true { seal([partition]) }
+    }
+}
+
+extension Rule {
+    /// At which level something is logged about its failures.
+    func level(_ usual: Logger.Level) -> Logger.Level { isReported ? usual : .debug }
 }
 
 extension EventIdentity {

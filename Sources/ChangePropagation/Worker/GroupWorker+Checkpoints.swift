@@ -10,8 +10,11 @@ extension GroupWorker {
         while !Task.isCancelled {
             do { try await clock.sleep(setup.checkpoints.interval) } catch { return }
             await noteCaughtUp()
+            // First what is done, so that nothing is passed whose claim does not say so.
+            await flushClaims()
             await writeCheckpoints(of: Set(partitions.keys))
             await publishResumeReports()
+            await sweepClaims()
         }
     }
 

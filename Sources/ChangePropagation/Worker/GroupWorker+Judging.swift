@@ -17,7 +17,7 @@ extension GroupWorker {
     }
 
     /// What rules make of a record. nil steps: the partition was stopped.
-    private typealias Plan = (steps: [Job.Step], origin: Job.Origin?, due: MillisecondTimestamp?)
+    private typealias Plan = (steps: [Job.Step], origin: Job.Origin?, due: MillisecondTimestamp?, claims: [Claim])
 
     func judge(
         _ record: borrowing RecordView, _ parsed: Result<JSONValue, EventError>, _ partition: TopicPartition, _ rules: [Rule],
@@ -43,8 +43,9 @@ extension GroupWorker {
         var job = Job(
             partition: partition, generation: partitions[partition]?.generation ?? 0, ticket: ticket, offset: record.offset,
             timestamp: record.timestamp, fingerprint: fingerprint, steps: plan.steps, lane: lane(of: record, plan.steps),
-            size: plan.steps.reduce(256 + (plan.origin?.payload.size ?? 0)) { $0 + $1.size }, origin: plan.origin)
+            size: plan.steps.reduce(256 + plan.claims.count * Self.claimSize + (plan.origin?.payload.size ?? 0)) { $0 + $1.size }, origin: plan.origin)
         job.readAt = clock.monotonic()
+        job.claims = plan.claims
         if let due = plan.due {
             // Two clocks have to do with it: the one that set the due time, and this one.
             let wait = due.milliseconds - clock.wall().milliseconds
@@ -53,6 +54,9 @@ extension GroupWorker {
         partitions[partition]?.enqueue(job)
         if setup.role == .events { CrashPoints.hit(.eventRead) } else if job.dueAt > 0 { CrashPoints.hit(.retryWaiting) }
     }
+
+    /// Bytes of one in memory, roughly.
+    private static let claimSize = 512
 
     /// Milliseconds; no due time is believed to be further away (a clock that is years ahead).
     private static let longestWait: Int64 = 400 * 86_400_000
@@ -68,6 +72,7 @@ extension GroupWorker {
 
     private func plan(_ record: borrowing RecordView, _ candidate: Candidate, _ partition: TopicPartition) -> Plan? {
         var steps: [Job.Step] = []
+        var claims: [Claim] = []
         var origin = candidate.origin
         for rule in candidate.rules {
             do throws(EventError) {
@@ -85,6 +90,7 @@ extension GroupWorker {
                     steps.append(.park(parked(origin, rule: rule.name, reason: nil, schedule: .init(due: due, attempts: rule.freshAttempts))))
                 } else {
                     steps.append(.act(rule, requests))
+                    if let claim = claim(rule, candidate, requests.count, partition) { claims.append(claim) }
                 }
             } catch {
                 counts.failed += 1
@@ -102,7 +108,16 @@ extension GroupWorker {
                 }
             }
         }
-        return (steps, origin, candidate.due)
+        return (steps, origin, candidate.due, claims)
+    }
+
+    /// nil: nothing is to be claimed.
+    private func claim(_ rule: Rule, _ candidate: Candidate, _ requests: Int, _ partition: TopicPartition) -> Claim? {
+        guard rule.dedupe != nil, requests > 0 else { return nil }
+        let source = candidate.origin?.source
+        return Claim(
+            rule, candidate.event, requests: requests, topic: source?.topic ?? partition.topic, partition: source?.partition ?? partition.partition,
+            group: setup.group, token: claimWork.table.nextToken(of: setup.workerName))
     }
 
     /// Until when the event waits in the retry topic before it is acted on; nil: it does not. One that has waited there does not wait again.
@@ -126,10 +141,10 @@ extension GroupWorker {
             // It moves the prefix all the same.
             logger.error(
                 "An event can't be parsed; it is skipped (on_failure: skip)", metadata: ["partition": "\(partition)", "reason": "\(why)"])
-            return ([], nil, nil)
+            return ([], nil, nil, [])
         case .park(let event):
             logger.error("An event can't be parsed; it becomes a dead letter", metadata: ["partition": "\(partition)", "reason": "\(why)"])
-            return ([.park(event)], origin, nil)
+            return ([.park(event)], origin, nil, [])
         }
     }
 

@@ -23,7 +23,9 @@ extension GroupWorker {
                     origin: origin.name, owner: stored.assignment.owner.name, epoch: stored.assignment.epoch, phase: "\(stored.assignment.phase)",
                     hasLease: leases[origin].map { now < $0.deadline && $0.hasWaited(at: now) } ?? false)
             },
-            partitions: order.compactMap { partition in partitions[partition].map { status(of: $0, now) } })
+            partitions: order.compactMap { partition in partitions[partition].map { status(of: $0, now) } },
+            leftOut: counts.leftOut.map { GroupStatus.LeftOutCount(rule: $0.key.rule, reason: $0.key.label, count: $0.value) }
+                .sorted { ($0.rule, $0.reason) < ($1.rule, $1.reason) })
     }
 
     private static func seconds(from: UInt64, to: UInt64) -> Double { Double(to &- min(to, from)) / 1e9 }
@@ -78,7 +80,7 @@ extension GroupWorker {
 extension GroupStatus.Activity {
     fileprivate mutating func note(_ act: JobOutcome.Act) {
         results[act.result, default: 0] += 1
-        if let failure = act.failure { failures[failure, default: 0] += 1 }
+        if let failure = act.failure, act.isReported { failures[failure, default: 0] += 1 }
         duration.observe(act.seconds)
     }
 }

@@ -131,6 +131,7 @@ public actor GroupWorker {
     var isSealing = false
     /// How partitions were gone on with: written to the store beside the checkpoints, many at once, by `checkpointLoop`.
     var resumeReports: [TopicPartition: ResumeReport] = [:]
+    var claimWork = ClaimWork()
     let limits: PrefixTracker.Limits
 
     /// Records taken from the consumer at once.
@@ -299,6 +300,7 @@ public actor GroupWorker {
         let isIdle = taken.allSatisfy { partitions[$0]?.isIdle ?? true }
         guard isIdle || clock.monotonic() >= revocationDeadline else { return }
         pendingRevocation = nil
+        await flushClaims()
         await writeCheckpoints(of: taken)
         if !isRevocationLost { await commit(taken, wait: true) }
         for partition in taken { forget(partition) }
@@ -373,33 +375,5 @@ public actor GroupWorker {
         } catch {
             logger.warning("Pausing or resuming failed; trying again", metadata: ["error": "\(error)"])
         }
-    }
-
-    // MARK: Ending
-
-    private func shutDown() async {
-        logger.info("Stopping: finishing what runs", metadata: ["running": "\(runningActions)"])
-        isStopping = true
-        for partition in partitions.keys { partitions[partition]?.stopBeginning(.revoking) }
-        let deadline = clock.monotonic() &+ setup.drainTimeout.nanoseconds
-        while runningActions > 0, clock.monotonic() < deadline {
-            // The group must see this worker live, and stage changes are over: events are only looked at for revocations.
-            do { _ = try await consumer.nextEvent(max: 1, within: .milliseconds(20)) } catch {
-                // A client that is broken for good answers at once, again and again.
-                do { try await clock.sleep(.milliseconds(20)) } catch { break }
-            }
-        }
-        if runningActions > 0 {
-            logger.warning("The drain timeout ended before all actions did; they will be repeated", metadata: ["running": "\(runningActions)"])
-        }
-        for action in actionTasks.values { action.task.cancel() }
-        let all = Set(partitions.keys)
-        await writeCheckpoints(of: all)
-        await publishResumeReports()
-        await commit(all, wait: true)
-        do { try await consumer.close(within: .seconds(10)) } catch {
-            logger.warning("The consumer did not close in time", metadata: ["error": "\(error)"])
-        }
-        logger.info("Stopped", metadata: ["acted": "\(counts.acted)", "skipped": "\(counts.skipped)"])
     }
 }

@@ -27,6 +27,10 @@ struct Job: Sendable {
     var origin: Origin?
     /// Monotonic nanoseconds before which nothing is begun; 0: at once.
     var dueAt: UInt64 = 0
+    /// Monotonic nanoseconds before which it is not begun, though it waits in its place; 0: at once.
+    var notBefore: UInt64 = 0
+    /// What its rules claim before they act, at most one each; none of those that don't ask for it.
+    var claims: [Claim] = []
     /// Monotonic nanoseconds of when it was read.
     var readAt: UInt64 = 0
 

@@ -295,7 +295,9 @@ struct PartitionWork: Sendable {
     }
 
     /// The next job that may start, taken out of the waiting ones. nil: none may.
-    mutating func takeJob() -> Job? {
+    ///
+    /// - Parameter now: monotonic nanoseconds.
+    mutating func takeJob(now: UInt64 = .max) -> Job? {
         guard !waiting.isEmpty, let tracker else { return nil }
         switch stage {
         case .reading, .halting: break
@@ -303,10 +305,12 @@ struct PartitionWork: Sendable {
         }
         guard !tracker.isFull else {
             // The one record that holds everything back may go all the same: nothing else can move the prefix.
-            guard let oldest = tracker.oldestRunning?.offset, let index = waiting.firstIndex(where: { $0.offset == oldest }) else { return nil }
+            guard let oldest = tracker.oldestRunning?.offset,
+                let index = waiting.firstIndex(where: { $0.offset == oldest && $0.notBefore <= now })
+            else { return nil }
             return start(index)
         }
-        for index in 0..<min(waiting.count, Self.laneSearchLimit) {
+        for index in 0..<min(waiting.count, Self.laneSearchLimit) where waiting[index].notBefore <= now {
             if let lane = waiting[index].lane {
                 guard !busyLanes.contains(lane), !waiting.prefix(index).contains(where: { $0.lane == lane }) else { continue }
             }
@@ -372,8 +376,6 @@ struct PartitionWork: Sendable {
         return (step, gap)
     }
 
-    enum Ending: Sendable { case finished, again, halt(String) }
-
     /// A job that was started has ended. False: it belonged to work that was dropped since.
     @discardableResult
     mutating func ended(_ job: Job, _ ending: Ending) -> Bool {
@@ -385,15 +387,10 @@ struct PartitionWork: Sendable {
         if let lane = job.lane { busyLanes.remove(lane) }
         switch ending {
         case .finished: tracker?.finished(job.ticket, .acted)
-        case .again:
-            // In planning: a cancelled drain goes on with this work once the reader stands at its place again.
-            switch stage {
-            case .halting where job.offset > haltingAt: break
-            case .reading, .draining, .planning, .halting:
-                waiting.prepend(job)
-                waitingBytes += job.size
-            default: break
-            }
+        // Not `.acted`: the one that it repeats may still be running, and `beyond` would name both.
+        case .skipped: tracker?.finished(job.ticket, .skipped)
+        case .again: putBack(job, notBefore: 0)
+        case .later(let time): putBack(job, notBefore: time)
         case .halt(let why):
             switch stage {
             case .reading, .halting: halt(why, at: job.offset)
@@ -402,6 +399,19 @@ struct PartitionWork: Sendable {
         }
         settleHalt()
         return true
+    }
+
+    private mutating func putBack(_ job: Job, notBefore: UInt64) {
+        // In planning: a cancelled drain goes on with this work once the reader stands at its place again.
+        switch stage {
+        case .halting where job.offset > haltingAt: break
+        case .reading, .draining, .planning, .halting:
+            var job = job
+            job.notBefore = notBefore
+            waiting.prepend(job)
+            waitingBytes += job.size
+        default: break
+        }
     }
 
     // MARK: Checkpoints
