@@ -86,7 +86,7 @@ struct EndpointTests {
         try await WorkerWorld.run(partitions: 1) { world in
             let isHeld = Mutex(false)
             world.answer { _, _ in
-                while isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { isHeld.withLock { $0 } }
                 return .done(status: 200)
             }
             let running = try await world.start(eqiad)

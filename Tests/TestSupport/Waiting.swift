@@ -24,3 +24,13 @@ public func onOwnThread<T: Sendable>(_ body: @escaping @Sendable () throws -> T)
         thread.start()
     }
 }
+
+/// Holds an action of a test back while `condition` is true, also when the action is cancelled: what has been sent can't be called back. Ends
+/// after `limit` all the same, so that a test that fails half-way does not hang.
+public func hold(upTo limit: Duration = .seconds(30), while condition: () -> Bool) async {
+    let deadline = ContinuousClock.now + limit
+    while condition(), ContinuousClock.now < deadline {
+        // A task of its own: a cancelled one's sleep ends at once.
+        await Task.detached { try? await Task.sleep(for: .milliseconds(5)) }.value
+    }
+}

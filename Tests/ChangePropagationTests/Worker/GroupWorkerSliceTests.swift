@@ -113,7 +113,7 @@ struct GroupWorkerSliceTests {
         try await withWorld(exec: "[{uri: 'http://sink/first-{message.id}'}, {uri: 'http://sink/{message.id}'}]") { world, home, away, inside, staying in
             let held = Mutex<String?>(nil)
             world.answer { id, _ in
-                while let now = held.withLock({ $0 }), id == now { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { held.withLock { $0 } == id }
                 return .done(status: 200)
             }
             let flow = Flow(world)
@@ -194,7 +194,7 @@ struct GroupWorkerSliceTests {
         try await withWorld { world, home, away, inside, staying in
             let isHeld = Mutex(false), stuck = Mutex("")
             world.answer { id, _ in
-                while id == stuck.withLock({ $0 }), isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { id == stuck.withLock { $0 } && isHeld.withLock { $0 } }
                 return .done(status: 200)
             }
             let flow = Flow(world)

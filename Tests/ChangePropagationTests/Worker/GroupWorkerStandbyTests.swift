@@ -31,7 +31,7 @@ struct GroupWorkerStandbyTests {
             // What is acted on and not in a checkpoint yet may be repeated.
             let isHeld = Mutex(true)
             world.answer { _, datacenter in
-                while datacenter == WorkerWorld.eqiad, isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { datacenter == WorkerWorld.eqiad && isHeld.withLock { $0 } }
                 return .done(status: 200)
             }
             try world.produce(40..<60)
@@ -93,7 +93,7 @@ struct GroupWorkerStandbyTests {
         try await WorkerWorld.run(partitions: 1) { world in
             let isHeld = Mutex(false)
             world.answer { _, _ in
-                while isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { isHeld.withLock { $0 } }
                 return .done(status: 200)
             }
             let old = try await world.start(eqiad)

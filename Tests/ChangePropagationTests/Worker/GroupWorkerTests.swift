@@ -150,7 +150,7 @@ struct GroupWorkerTests {
             // An action that does not end keeps one partition from being sealed.
             let isHeld = Mutex(true)
             world.answer { id, _ in
-                while id == "e20", isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { id == "e20" && isHeld.withLock { $0 } }
                 return .done(status: 200)
             }
             try world.produce(20..<60)
@@ -181,7 +181,7 @@ struct GroupWorkerTests {
             try await eventually("all is written") { try await world.checkpoint(0)?.position.offset == 10 }
             let held = Mutex<Set<String>>(["e20", "e22"])
             world.answer { id, _ in
-                while held.withLock({ $0.contains(id) }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { held.withLock { $0.contains(id) } }
                 return .done(status: 200)
             }
             try world.produce(20..<23)
@@ -267,9 +267,9 @@ struct GroupWorkerTests {
             // e10 fails in partition 0; e11 holds the drain open in partition 1 until it is cancelled.
             let isBroken = Mutex(true), isHeld = Mutex(true), isDraining = Mutex(true)
             world.answer { id, _ in
-                while id == "e11", isDraining.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { id == "e11" && isDraining.withLock { $0 } }
                 guard id == "e10", isBroken.withLock({ $0 }) else { return .done(status: 200) }
-                while isHeld.withLock({ $0 }) { try? await Task.sleep(for: .milliseconds(5)) }
+                await hold { isHeld.withLock { $0 } }
                 return .failed(.status(400))
             }
             try world.produce(10..<30)
