@@ -66,8 +66,9 @@ struct LargePlanTests {
         }
         let stored = began.duration(to: .now)
         print("\(Self.all.count) partitions taken over (debug build): planned after \(planned), stored after \(stored), \(requests) ListOffsets requests")
-        // One broker, batches of 500: its ends (2 requests), and two times (3 each).
-        #expect(requests <= 8 * Self.all.count / 500, "lookups are one request per broker and batch, not one per partition")
+        // One broker, batches of 500: its ends (2 requests), and two times (3 each), 32 in all; and the ends again (8) for each look whether idle
+        // partitions have caught up, of which a slow machine sees several. One for each partition would be thousands.
+        #expect(requests <= Self.all.count / 10, "lookups are one request per broker and batch, not one per partition")
         let found = try await CheckpointStore(store).load(group: Self.group)
         #expect(found.count == Self.all.count)
         #expect(try found.values.allSatisfy { try $0.checkpoint.get().position.cluster.id == cluster.clusterID }, "each found its place in this cluster")
