@@ -245,7 +245,7 @@ extension GroupWorker {
                 metadata: ["partition": "\(job.partition)", "reason": "\(why)"])
         }
         partitions[job.partition]?.ended(job, ending)
-        if partitions[job.partition]?.mustWrite == true, isResuming(job.partition) { CrashPoints.hit(.firstAction) }
+        if isResuming(job.partition) { CrashPoints.hit(.firstAction) }
         sealIfIdle(job.partition)
         // What could not begin is tried again by the reading loop: at once, it would go round and round until the lease is good.
         if case .again = ending { return }
