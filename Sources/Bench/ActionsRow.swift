@@ -25,10 +25,8 @@ struct ActionsRow {
         let ratio: Double
     }
 
-    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
-
     func fill() async throws {
-        Self.note("writing \(events) events of \(recorded.size) bytes")
+        Figures.note("writing \(events) events of \(recorded.size) bytes")
         try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: 1)
     }
 
@@ -36,7 +34,7 @@ struct ActionsRow {
     func measure(runs: Int) async throws -> Outcome {
         var wrk: [Double] = [], ours: [Double] = []
         for run in 0...runs {
-            Self.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
+            Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let peer = try runWrk()
             let path = directory.appending(path: "store-\(run).db").path
             let yaml = Self.configuration(servers, path, "bench-\(run)", sink)
@@ -46,7 +44,7 @@ struct ActionsRow {
                 ours.append(rate)
             }
         }
-        let rates = (wrk: Self.median(wrk), worker: Self.median(ours))
+        let rates = (wrk: Figures.median(wrk), worker: Figures.median(ours))
         let ratio = rates.worker / rates.wrk
         let lines = [
             "HTTP actions: \(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
@@ -54,12 +52,6 @@ struct ActionsRow {
             String(format: "worker                   %10.0f requests/s  ratio %.3f", rates.worker, ratio),
         ]
         return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
-    }
-
-    private static func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        let middle = sorted.count / 2
-        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
     }
 
     private func runWrk() throws -> Double {

@@ -35,12 +35,9 @@ struct ConsumeRow {
         return KafkaClientConfiguration(bootstrapServers: [servers], clientID: "bench", settings: settings, logger: logger)
     }
 
-    /// Progress goes to stderr: the table alone is the result.
-    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
-
     /// Writes the records, evenly over the partitions.
     func fill() async throws {
-        Self.note("writing \(records) records of \(size) bytes")
+        Figures.note("writing \(records) records of \(size) bytes")
         let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
         for result in try await admin.createTopics([NewTopic(Self.topic, partitions: partitions)]).values { try result.get() }
         await admin.close()
@@ -61,7 +58,7 @@ struct ConsumeRow {
         var c: [Sample] = []
         var swift: [Sample] = []
         for run in 0...runs {
-            Self.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
+            Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let baseline = try runBaseline()
             let ours = try await runKafkaLog()
             if run > 0 {
@@ -70,29 +67,23 @@ struct ConsumeRow {
             }
         }
         let broker = try (0..<runs).map { _ in try runFetch() }
-        let ratio = Self.median(c.map(\.seconds)) / Self.median(swift.map(\.seconds))
+        let ratio = Figures.median(c.map(\.seconds)) / Figures.median(swift.map(\.seconds))
         let lines = [
             "consume, count-only: \(records) records of \(size) bytes, \(partitions) partitions, median of \(runs)",
             line("C, consume_batch_queue", c, 1), line("KafkaLog", swift, ratio),
-            line("C, Fetch on a socket", broker, Self.median(c.map(\.seconds)) / Self.median(broker.map(\.seconds))),
+            line("C, Fetch on a socket", broker, Figures.median(c.map(\.seconds)) / Figures.median(broker.map(\.seconds))),
         ]
         return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
     }
 
     private func line(_ name: String, _ samples: [Sample], _ ratio: Double) -> String {
-        let seconds = Self.median(samples.map(\.seconds))
-        let cpu = Self.median(samples.map(\.cpuSeconds))
+        let seconds = Figures.median(samples.map(\.seconds))
+        let cpu = Figures.median(samples.map(\.cpuSeconds))
         let rate = Double(records) / seconds
         return name.padding(toLength: 24, withPad: " ", startingAt: 0)
             + String(
                 format: "%10.0f records/s %7.0f MB/s %6.3f us CPU each  ratio %.3f", rate, rate * Double(size) / 1e6,
                 cpu / Double(records) * 1e6, ratio)
-    }
-
-    private static func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        let middle = sorted.count / 2
-        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
     }
 
     private func runKafkaLog() async throws -> Sample {

@@ -39,8 +39,6 @@ struct HandoverRow {
     /// Between two moves: the new side catches up and everything flows again.
     private static let rest = Duration.seconds(2)
 
-    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
-
     func measure(moves: Int, failovers: Int) async throws -> Outcome {
         try await sites.startClusters()
         try await sites.startWorkers()
@@ -51,7 +49,7 @@ struct HandoverRow {
         for number in 0..<(moves + failovers) {
             let isForced = number >= moves
             let move = try await self.move(to: TwoSites.other(owner), from: owner, isForced: isForced)
-            Self.note(
+            Figures.note(
                 "\(isForced ? "failover" : "switchover") \(number + 1) of \(moves + failovers): to \(move.to), stable after "
                     + String(format: "%.2f s", move.stableAfter))
             owner = move.to

@@ -29,10 +29,8 @@ struct RulesRow {
         let rate: Double
     }
 
-    private static func note(_ text: String) { FileHandle.standardError.write(Data("\(text)\n".utf8)) }
-
     func fill() async throws {
-        Self.note("writing \(events) events of \(recorded.size) bytes")
+        Figures.note("writing \(events) events of \(recorded.size) bytes")
         try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: Self.wantedEvery)
     }
 
@@ -40,7 +38,7 @@ struct RulesRow {
     func measure(runs: Int) async throws -> Outcome {
         var c: [Double] = [], ours: [Double] = []
         for run in 0...runs {
-            Self.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
+            Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let baseline = try runBaseline()
             let worker = try await runWorker(run)
             if run > 0 {
@@ -48,7 +46,7 @@ struct RulesRow {
                 ours.append(worker)
             }
         }
-        let rates = (c: Double(events) / Self.median(c), worker: Double(events) / Self.median(ours))
+        let rates = (c: Double(events) / Figures.median(c), worker: Double(events) / Figures.median(ours))
         let ratio = rates.worker / rates.c
         let lines = [
             "worker, 20 rules, action none: \(events) recorded events, \(partitions) partitions, one core, median of \(runs)",
@@ -56,12 +54,6 @@ struct RulesRow {
             String(format: "worker                   %10.0f events/s  %6.3f us each  ratio %.3f", rates.worker, 1e6 / rates.worker, ratio),
         ]
         return Outcome(table: lines.joined(separator: "\n"), ratio: ratio, rate: rates.worker)
-    }
-
-    private static func median(_ values: [Double]) -> Double {
-        let sorted = values.sorted()
-        let middle = sorted.count / 2
-        return sorted.count % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
     }
 
     private func runBaseline() throws -> Double {
