@@ -74,11 +74,8 @@ struct Claim: Sendable, Equatable {
 
     /// nil: none, or not ISO 8601.
     private static func time(_ value: JSONValue?) -> Int64? {
-        guard let text = value?.string else { return nil }
-        for style in [Date.ISO8601FormatStyle(), Date.ISO8601FormatStyle(includingFractionalSeconds: true)] {
-            if let date = try? style.parse(text), abs(date.timeIntervalSince1970) < 1e11 { return Int64(date.timeIntervalSince1970 * 1000) }
-        }
-        return nil
+        guard let date = value?.string.flatMap({ Date(eventTime: $0) }), abs(date.timeIntervalSince1970) < 1e11 else { return nil }
+        return Int64(date.timeIntervalSince1970 * 1000)
     }
 
     /// As it is written now.

@@ -25,10 +25,8 @@ struct DueTime: Sendable {
         case .double(let number): return try Self.time(number)
         case .string(let text):
             if let number = Double(text) { return try Self.time(number) }
-            for style in [Date.ISO8601FormatStyle(), Date.ISO8601FormatStyle(includingFractionalSeconds: true)] {
-                if let date = try? style.parse(text) { return try Self.time(date.timeIntervalSince1970) }
-            }
-            throw EventError(.notATime(text))
+            guard let date = Date(eventTime: text) else { throw EventError(.notATime(text)) }
+            return try Self.time(date.timeIntervalSince1970)
         default: throw EventError(.notATime(value.jsonText))
         }
     }

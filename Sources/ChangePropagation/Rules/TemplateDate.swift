@@ -14,7 +14,7 @@ struct TemplateDate {
             if !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }) {
                 date = Double(text).map { Date(timeIntervalSince1970: $0 / 1000) }
             } else {
-                date = (try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: Self.precise))
+                date = Date(eventTime: text)
             }
         default: date = nil
         }
