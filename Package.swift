@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
         .target(
             name: "KafkaLog",
@@ -56,7 +57,7 @@ let package = Package(
         .target(
             name: "ChangePropagation",
             dependencies: [
-                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics,
+                "Handover", "Checkpoints", "KafkaLog", "CCurl", "CPCRE2", "CSimdJSON", "Yams", nioCore, nioPosix, logging, metrics,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],

@@ -32,8 +32,8 @@ import Logging
 /// | `limiters` | none | type → `interval` and `limit` of failures |
 /// | `modules` | none | internal path → who answers for it: a URL, `host` and `port` of a cache, or a partitioner |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
-/// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
-/// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again |
+/// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is used no more, in whole seconds, at least 1 |
+/// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again (whole seconds, at least 2) |
 /// | `http.response_limit` | 1MiB (0 to 1GiB) | bytes of an answer that are read before its connection is given up |
 /// | `x-…` | | anything; a place for YAML anchors |
 public struct WorkerConfiguration: Sendable {
