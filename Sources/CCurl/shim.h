@@ -26,6 +26,11 @@ static inline void switchback_easy_set_callbacks(
     curl_easy_setopt(easy, CURLOPT_PRIVATE, user);
 }
 
+static inline void switchback_easy_set_close(CURL *easy, curl_closesocket_callback on_close, void *user) {
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, user);
+}
+
 static inline long switchback_easy_status(CURL *easy) {
     long status = 0;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);

@@ -33,12 +33,12 @@ public final class HTTPAction: Sendable {
     public static let randomRequestID: @Sendable () -> String = { UUID().uuidString.lowercased() }
 
     /// One try of `request`, for `rule`'s statuses and timeout.
-    @Sendable public func send(_ request: ActionRequest, for rule: Rule) async -> RequestResult {
+    @Sendable public nonisolated(nonsending) func send(_ request: ActionRequest, for rule: Rule) async -> RequestResult {
         await send(request, timeout: rule.timeout, statuses: rule.statuses)
     }
 
     /// One try. The timeout covers the whole exchange, up to the end of the answer.
-    public func send(_ request: ActionRequest, timeout: Duration, statuses: StatusRules) async -> RequestResult {
+    public nonisolated(nonsending) func send(_ request: ActionRequest, timeout: Duration, statuses: StatusRules) async -> RequestResult {
         var more: [ActionRequest.Header] = []
         if !request.headers.contains(where: { $0.name == "user-agent" }) { more.append(userAgent) }
         if !request.headers.contains(where: { $0.name == "x-request-id" }) { more.append(ActionRequest.Header("x-request-id", makeRequestID())) }

@@ -86,7 +86,7 @@ final class HTTPEngine: Sendable {
     }
 
     /// Makes the request. Cancelling the task ends it.
-    func perform(_ exchange: HTTPExchange) async -> HTTPExchange.Outcome {
+    nonisolated(nonsending) func perform(_ exchange: HTTPExchange) async -> HTTPExchange.Outcome {
         let ticket = Ticket()
         return await withTaskCancellationHandler {
             await withCheckedContinuation { done in

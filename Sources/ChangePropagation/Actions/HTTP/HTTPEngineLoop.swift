@@ -7,11 +7,16 @@ final class HTTPEngineLoop {
     /// Those that wait for a slot are looked through so often, in milliseconds.
     private static let patience = 50
 
+    /// Set in `watched` while libcurl has the socket not in use.
+    private static let unused: UInt32 = 1 << 31
+
     private let limits: HTTPEngine.Limits
     private let wake: Int32
     private let connections: () -> Int
     private let multi = curl_multi_init()
     private let poll = epoll_create1(Int32(EPOLL_CLOEXEC))
+    /// What epoll waits for on each socket. libcurl forgets one with each answer and comes back to it with the next request; in between it stays here.
+    private var watched: [curl_socket_t: UInt32] = [:]
     private var running: [ObjectIdentifier: HTTPTransfer] = [:]
     private var waiting: ArraySlice<HTTPEngine.Start> = []
     /// When libcurl wants to be called, whatever the sockets say; nil: not at all.
@@ -26,10 +31,7 @@ final class HTTPEngineLoop {
         epoll_ctl(poll, EPOLL_CTL_ADD, wake, &event)
     }
 
-    deinit {
-        curl_multi_cleanup(multi)
-        close(poll)
-    }
+    deinit { close(poll) }
 
     /// - Parameter take: gives what has been asked for since the last time, in the array that it is given; nil: that was all.
     func run(_ take: ([HTTPEngine.Command]) -> [HTTPEngine.Command]?) {
@@ -49,6 +51,8 @@ final class HTTPEngineLoop {
         }
         for transfer in running.values { end(transfer) { $0.finish(.interrupted) } }
         for start in waiting { start.done.resume(returning: .interrupted) }
+        // Closes the connections, which `onClose` hears of.
+        curl_multi_cleanup(multi)
     }
 
     // MARK: Beginning and ending
@@ -76,7 +80,7 @@ final class HTTPEngineLoop {
     private func launch(_ start: HTTPEngine.Start) {
         guard !start.ticket.isCancelled.load(ordering: .sequentiallyConsistent) else { return start.done.resume(returning: .interrupted) }
         let left = HTTPEngine.Limits.milliseconds(start.exchange.timeout - start.at.duration(to: .now))
-        guard let multi, let transfer = HTTPTransfer(start, limits: limits, timeoutLeft: left) else {
+        guard let multi, let transfer = HTTPTransfer(start, limits: limits, timeoutLeft: left, onClose: Self.onClose, user: Unmanaged.passUnretained(self).toOpaque()) else {
             return start.done.resume(returning: .connection("libcurl can't be started: out of memory"))
         }
         let code = curl_multi_add_handle(multi, transfer.easy)
@@ -126,6 +130,12 @@ final class HTTPEngineLoop {
                 _ = read(wake, &value, 8)
                 continue
             }
+            guard let wanted = watched[event.data.fd], wanted & Self.unused == 0 else {
+                // The other side closes a connection that nobody uses; libcurl finds that when it wants it again.
+                watched[event.data.fd] = nil
+                epoll_ctl(poll, EPOLL_CTL_DEL, event.data.fd, nil)
+                continue
+            }
             var flags: Int32 = 0
             if event.events & EPOLLIN.rawValue != 0 { flags |= CURL_CSELECT_IN }
             if event.events & EPOLLOUT.rawValue != 0 { flags |= CURL_CSELECT_OUT }
@@ -145,21 +155,30 @@ final class HTTPEngineLoop {
 
     private static let onSocket:
         @convention(c) (UnsafeMutableRawPointer?, curl_socket_t, Int32, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?) -> Int32 = {
-            _, socket, what, user, known in
-            guard let loop = HTTPEngineLoop.of(user) else { return -1 }
-            guard what != CURL_POLL_REMOVE else {
-                epoll_ctl(loop.poll, EPOLL_CTL_DEL, socket, nil)
-                return 0
-            }
-            var wanted: UInt32 = 0
-            if what & CURL_POLL_IN != 0 { wanted |= EPOLLIN.rawValue }
-            if what & CURL_POLL_OUT != 0 { wanted |= EPOLLOUT.rawValue }
-            var event = epoll_event(events: wanted, data: epoll_data(fd: socket))
-            guard known == nil else { return epoll_ctl(loop.poll, EPOLL_CTL_MOD, socket, &event) }
-            // Anything but nil: it says that the socket is known from now on.
-            curl_multi_assign(loop.multi, socket, user)
-            return epoll_ctl(loop.poll, EPOLL_CTL_ADD, socket, &event)
+            _, socket, what, user, _ in
+            HTTPEngineLoop.of(user)?.watch(socket, what) ?? -1
         }
+
+    private func watch(_ socket: curl_socket_t, _ what: Int32) -> Int32 {
+        guard what != CURL_POLL_REMOVE else {
+            // It is likely wanted again; an event that comes before that takes it out (`look`).
+            if watched[socket] != nil { watched[socket] = (watched[socket] ?? 0) | Self.unused }
+            return 0
+        }
+        var wanted: UInt32 = 0
+        if what & CURL_POLL_IN != 0 { wanted |= EPOLLIN.rawValue }
+        if what & CURL_POLL_OUT != 0 { wanted |= EPOLLOUT.rawValue }
+        let known = watched.updateValue(wanted, forKey: socket)
+        if let known, known & ~Self.unused == wanted { return 0 }
+        var event = epoll_event(events: wanted, data: epoll_data(fd: socket))
+        return epoll_ctl(poll, known == nil ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event)
+    }
+
+    /// libcurl closes a socket.
+    private static let onClose: @convention(c) (UnsafeMutableRawPointer?, curl_socket_t) -> Int32 = { user, socket in
+        HTTPEngineLoop.of(user)?.watched[socket] = nil
+        return close(socket)
+    }
 
     private static let onTimer: @convention(c) (UnsafeMutableRawPointer?, Int, UnsafeMutableRawPointer?) -> Int32 = { _, milliseconds, user in
         guard let loop = HTTPEngineLoop.of(user) else { return -1 }

@@ -20,13 +20,19 @@ final class HTTPTransfer {
 
     /// nil: libcurl gives no handle (memory).
     ///
-    /// - Parameter timeoutLeft: milliseconds, at least 1.
-    init?(_ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int) {
+    /// - Parameters:
+    ///   - timeoutLeft: milliseconds, at least 1.
+    ///   - onClose: closes sockets, also long after this transfer; `user` is for it.
+    init?(
+        _ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int, onClose: @escaping curl_closesocket_callback,
+        user: UnsafeMutableRawPointer
+    ) {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
         ticket = start.ticket
         done = start.done
         responseLimit = limits.response
+        switchback_easy_set_close(easy, onClose, user)
         setUp(limits, timeoutLeft)
         setUp(start.exchange)
     }
