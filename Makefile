@@ -2,9 +2,9 @@
 
 SHELL := /bin/bash
 SWIFT ?= swift
-PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libcurl4-openssl-dev libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config
+PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libcurl4-openssl-dev libhiredis-dev redis-server libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config
 # What tells, per package, that it is there (the same order).
-PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h $(shell pkg-config --variable=includedir libcurl 2>/dev/null || echo /nowhere)/curl/curl.h /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
+PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h $(shell pkg-config --variable=includedir libcurl 2>/dev/null || echo /nowhere)/curl/curl.h /usr/include/hiredis/hiredis.h /usr/bin/redis-server /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
 	/usr/bin/kcat /usr/lib/python3/dist-packages/kafka/__init__.py /usr/bin/pkg-config
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release

@@ -40,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
         .target(
             name: "KafkaLog",
@@ -57,7 +58,7 @@ let package = Package(
         .target(
             name: "ChangePropagation",
             dependencies: [
-                "Handover", "Checkpoints", "KafkaLog", "CCurl", "CPCRE2", "CSimdJSON", "Yams", nioCore, nioPosix, logging, metrics,
+                "Handover", "Checkpoints", "KafkaLog", "CCurl", "CHiredis", "CPCRE2", "CSimdJSON", "Yams", nioCore, nioPosix, logging, metrics,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],

@@ -76,6 +76,8 @@ public actor GroupWorker {
     let lookups: any ClusterLookups
     let checkpointStore: CheckpointStore
     let assignmentStore: AssignmentStore
+    /// Where claims stand: the store, or one of their own.
+    let claimStore: any TransactionStore
     let action: RuleAction
     /// nil: nothing can be parked, and rules that would park an event stop their partition instead.
     let parking: Parking?
@@ -155,13 +157,14 @@ public actor GroupWorker {
 
     public init(
         _ setup: Setup, consumer: any GroupConsumer, lookups: any ClusterLookups, store: any SharedStore, action: RuleAction,
-        parking: Parking? = nil, clock: HostClock = .system, logger: Logger
+        parking: Parking? = nil, claims: (any TransactionStore)? = nil, clock: HostClock = .system, logger: Logger
     ) {
         self.setup = setup
         rules = setup.rules
         self.consumer = consumer
         self.lookups = lookups
         checkpointStore = CheckpointStore(store)
+        claimStore = claims ?? store
         assignmentStore = AssignmentStore(store)
         self.action = action
         self.parking = parking

@@ -111,8 +111,10 @@ public struct Worker: Sendable {
         }
         defer { Task { await producer.end() } }
         let parking = self.parking(producer)
+        let claims = try await openClaims()
+        defer { if let claims { Task { await claims.close() } } }
         let fleet = WorkerFleet(logger: logger) { key, rules in
-            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking)
+            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
         }
         logger.info(
             "Working", metadata: [
@@ -125,6 +127,20 @@ public struct Worker: Sendable {
         let beside = [Task { await keeper.run() }, serveStatus(of: fleet), reload(reloading, fleet, keeper, http)]
         defer { for task in beside { task.cancel() } }
         try await fleet.run(configuration.rules)
+    }
+
+    /// nil: claims stand in the store. One that can't be reached keeps nothing from starting but the rules that need it.
+    private func openClaims() async throws -> (any TransactionStore)? {
+        guard let settings = configuration.claims else { return nil }
+        let claims = RedisClaims(settings) { ClaimRecord($0).map { $0.expires + Claim.startAllowance } }
+        do throws(StoreError) {
+            if let complaint = try await claims.complaint() { logger.warning("\(complaint)", metadata: ["claims": "\(claims.name)"]) }
+        } catch {
+            await claims.close()
+            guard error.isRetriable else { throw StartFailure(description: "claims can't be kept in \(claims.name): \(error.message)") }
+            logger.warning("Claims can't be made yet; trying on", metadata: ["error": "\(error)"])
+        }
+        return claims
     }
 
     /// Takes up new rules as they come. Whatever is wrong with them, the old ones stay.
@@ -218,13 +234,13 @@ public struct Worker: Sendable {
     /// The worker of one group, which has not touched anything yet.
     func groupWorker(
         _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, _ cluster: WorkerConfiguration.ClusterSettings,
-        lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil
+        lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil, claims: (any TransactionStore)? = nil
     ) throws -> GroupWorker {
         var setup = GroupWorker.Setup(configuration, group: group, rules: rules, role: role, workerName: Self.processName())
         setup.startMargin = httpSettings.connectTimeout
         let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster))
         return GroupWorker(
-            setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, logger: logger)
+            setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, claims: claims, logger: logger)
     }
 
     /// For retries and dead letters.
