@@ -103,8 +103,11 @@ struct HandoverCommand: AsyncParsableCommand {
         func slice(from: Datacenter? = nil) -> Slice { Slice(topics: topics, share: share.flatMap { Slice.Share($0) }, from: from) }
     }
 
+    /// Who is at the keyboard, for histories.
+    static var operatorName: String { (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName }
+
     static func controller(_ store: any SharedStore, reason: String = "") -> HandoverController {
-        let name = (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName
+        let name = operatorName
         return HandoverController(store: store, logger: makeLogger("switchback.handover", level: .warning)) {
             Assignment.Author(name: name, reason: reason, now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))
         }

@@ -37,6 +37,7 @@ extension HandoverCommand {
             let number = if case .only(let partitions)? = assignment.phase.scope { " \(partitions.count)" } else { "" }
             return switch assignment.phase {
             case .stable: "stable"
+            case .draining where assignment.kind == .rewind: "rewinding\(number)"
             case .draining(let target, _): "draining\(number) to \(target)"
             case .resuming(let from, _): "resuming\(number) from \(from)"
             }

@@ -1,0 +1,147 @@
+import ChangePropagation
+import Checkpoints
+import Handover
+import KafkaLog
+
+/// Carries a planned rewind out. It is one change of epoch for each origin: the assignment says that nobody acts any more, the new checkpoints
+/// are written under it by compare-and-swap and sealed, and the epoch goes up once more. So commits and writes of before are older in every
+/// cluster, and whoever starts next begins from what was set here.
+public struct Rewinder: Sendable {
+    /// Why nothing was rewound; each says the next step.
+    public enum Refusal: Error, Sendable, Hashable, CustomStringConvertible {
+        case active(Datacenter, group: String, members: [String])
+        case unknownActivity(Datacenter, String)
+        case nothingToDo
+        case remembered(rules: [String])
+        case changed(AssignmentKey)
+
+        public var description: String {
+            switch self {
+            case .active(let datacenter, let group, let members):
+                let shown = members.prefix(3).joined(separator: ", ") + (members.count > 3 ? " and \(members.count - 3) more" : "")
+                return "the group is active: \(group) has \(members.count) member\(members.count == 1 ? "" : "s") in \(datacenter) (\(shown)); stop these workers, then try again"
+            case .unknownActivity(let datacenter, let why):
+                return "whether the group is active in \(datacenter) can't be told (\(why)); when its workers surely stand still, say --stopped \(datacenter)"
+            case .nothingToDo: return "nothing to do: no partition's position would change"
+            case .remembered(let rules):
+                return "\(rules.joined(separator: ", ")) remember what was done (dedupe) and would leave repeats out: "
+                    + "say --forget-claims to have them done again, or --keep-claims to leave out what is remembered"
+            case .changed(let key): return "the assignment of \(key) was changed by somebody else meanwhile: look again, then try again"
+            }
+        }
+    }
+
+    public enum Claims: Sendable, Hashable { case notSaid, forget, keep }
+
+    private let reader: SnapshotReader
+    private let group: String
+    /// Datacenters whose workers the operator vouches for.
+    private let stopped: Set<Datacenter>
+    private let claims: Claims
+
+    public init(_ reader: SnapshotReader, group: String, stopped: Set<Datacenter>, claims: Claims) {
+        self.reader = reader
+        self.group = group
+        self.stopped = stopped
+        self.claims = claims
+    }
+
+    /// Refuses while a member of the group may be at work anywhere, or where it is not said what becomes of what rules remember.
+    public func check(_ plan: RewindPlan) async throws {
+        guard plan.toDo > 0 else { throw Refusal.nothingToDo }
+        let remembering = reader.configuration.rules.filter { $0.group == group && $0.dedupe != nil }.map(\.name)
+        if claims == .notSaid, !remembering.isEmpty { throw Refusal.remembered(rules: remembering) }
+        try await checkInactive()
+    }
+
+    private func checkInactive() async throws {
+        let logs = try reader.clusterLogs()
+        defer { for log in logs.values { Task.detached { await log.close() } } }
+        for (datacenter, log) in logs.sorted(by: { $0.key < $1.key }) where !stopped.contains(datacenter) {
+            let limit = min(reader.timeout, .seconds(5))
+            let described: [String: Result<GroupDescription, KafkaLogError>]
+            do {
+                try await log.admin.clusterID(timeout: limit)
+                described = try await log.admin.describeGroups([group, RetryTopics.kafkaGroup(of: group)], timeout: limit)
+            } catch { throw Refusal.unknownActivity(datacenter, "\(error)") }
+            for (name, result) in described.sorted(by: { $0.key < $1.key }) {
+                let description: GroupDescription
+                do { description = try result.get() } catch { throw Refusal.unknownActivity(datacenter, "\(error)") }
+                guard !description.members.isEmpty || !["Empty", "Dead"].contains(description.state) else { continue }
+                throw Refusal.active(datacenter, group: name, members: description.members.map { "\($0.clientID)@\($0.host)" })
+            }
+        }
+    }
+
+    /// Each line's outcome, told as it comes.
+    ///
+    /// - Throws: `Refusal` and `HandoverRefusal` before anything was written, `StoreError`.
+    public func carryOut(
+        _ plan: RewindPlan, author: Assignment.Author, progress: @Sendable (_ done: Int, _ of: Int) -> Void = { _, _ in }
+    ) async throws -> RewindPlan {
+        try await check(plan)
+        var plan = plan
+        let assignments = AssignmentStore(reader.store)
+        let found = try await assignments.load(group: group)
+        var done = 0
+        for origin in Set(plan.lines.map(\.origin)).sorted() {
+            guard let datacenter = Datacenter(origin), let stored = found[datacenter] else { continue }
+            let wanted = plan.lines.filter { $0.origin == origin && $0.outcome == .planned }.map(\.topicPartition)
+            guard !wanted.isEmpty else { continue }
+            let key = AssignmentKey(group: group, origin: datacenter)
+            let next = try stored.assignment.rewinding(PartitionSet(wanted), author)
+            guard case .done(let begun) = try await assignments.change(key, to: next, expecting: stored.revision) else { throw Refusal.changed(key) }
+            let results = await CheckpointStore(reader.store).save(
+                group: group, wanted.compactMap { write($0, plan, begun.assignment, author) }, fence: begun.fence(key))
+            for index in plan.lines.indices where plan.lines[index].origin == origin && plan.lines[index].outcome == .planned {
+                settle(&plan.lines[index], results[plan.lines[index].topicPartition])
+            }
+            if claims == .forget { try await forgetClaims() }
+            let ended = try begun.assignment.handedOver(author)
+            if case .conflict(let now?) = try await assignments.change(key, to: ended, expecting: begun.revision), now.assignment.epoch <= begun.assignment.epoch {
+                throw Refusal.changed(key)
+            }
+            done += wanted.count
+            progress(done, plan.lines.count)
+        }
+        return plan
+    }
+
+    private func write(_ partition: TopicPartition, _ plan: RewindPlan, _ assignment: Assignment, _ author: Assignment.Author) -> CheckpointWrite? {
+        guard let draft = plan.drafts[partition] else { return nil }
+        // Sealed, so that no worker of this epoch writes over it, and so that a cluster that the mirror has not brought that far waits.
+        let checkpoint = Checkpoint(
+            done: draft.done, topicID: draft.topicID, partitionCount: draft.partitionCount, identity: reader.configuration.identity.text,
+            epoch: assignment.epoch, sealed: true, worker: author.name, writtenAt: author.now)
+        let record = RewindRecord(
+            by: author.name, reason: author.reason, to: plan.to, epoch: assignment.epoch, fromOffset: draft.prior?.position.offset,
+            fromCluster: draft.prior?.position.cluster.id, toOffset: draft.done.position.offset, toCluster: draft.done.position.cluster.id,
+            at: author.now.milliseconds)
+        let beside = record.encoded.map { [RewindRecord.key(group: group, partition, epoch: assignment.epoch): $0] } ?? [:]
+        return CheckpointWrite(partition: partition, checkpoint: checkpoint, expectedRevision: draft.revision, beside: beside)
+    }
+
+    private func settle(_ line: inout RewindPlan.Line, _ result: CheckpointWriteResult?) {
+        line.outcome = .failed
+        switch result {
+        case .saved?: line.outcome = .rewound
+        case .fenced?: line.problem = "the assignment was changed by somebody else meanwhile: look again, then try again"
+        case .superseded?: line.problem = "somebody wrote this checkpoint meanwhile (a worker that has just started?): look again, then try again"
+        case .failed(let error)?: line.problem = "not known to be written: \(error); look with 'offsets describe', then try again"
+        case nil: line.problem = "its new checkpoint could not be made: try again"
+        }
+    }
+
+    /// What the group's rules remember to have done, all of it: claims don't say which topic they are of.
+    private func forgetClaims() async throws {
+        let keys = try await reader.store.list(under: StoreKey("claims", group)).entries.keys.sorted()
+        for first in stride(from: 0, to: keys.count, by: reader.store.maximumTransactionSize) {
+            let part = keys[first..<min(first + reader.store.maximumTransactionSize, keys.count)]
+            _ = try await reader.store.commit(StoreTransaction(writes: Dictionary(uniqueKeysWithValues: part.map { ($0, .delete) })))
+        }
+    }
+}
+
+extension RewindPlan.Line {
+    var topicPartition: TopicPartition { TopicPartition(topic: topic, partition: partition) }
+}
