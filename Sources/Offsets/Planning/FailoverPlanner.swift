@@ -6,7 +6,7 @@ import KafkaLog
 /// Thinks a failover through: reads the store, the target's cluster, and what else answers. Writes nothing.
 extension SnapshotReader {
     /// Rounds of lookups and reading; the rule needs four at most.
-    private static let planRounds = 8
+    static let planRounds = 8
 
     /// - Throws: `Refusal`, `StoreError`, and what the target's cluster fails with.
     public func plan(_ group: String, to target: Datacenter, filter: PartitionFilter, now: MillisecondTimestamp) async throws -> FailoverPlan {
@@ -37,16 +37,21 @@ extension SnapshotReader {
     ) -> PlannedResume? {
         guard let there = fact.logs[target], let start = there.start, let end = there.end, case let checkpoint = try? fact.checkpoint?.get() else { return nil }
         if case .failure? = fact.checkpoint { return nil }
+        return PlannedResume(
+            checkpoint: checkpoint, log: ResumePlanner.Log(cluster: cluster, partitionCount: count, start: start, highWatermark: end),
+            committed: there.commit, anchor: anchor, identity: configuration.identity.text, settings: plannerSettings)
+    }
+
+    /// As a worker with this configuration has them.
+    var plannerSettings: ResumePlanner.Settings {
         var settings = ResumePlanner.Settings()
         settings.slack = Int64(configuration.checkpoints.slack / .milliseconds(1))
         settings.hold = UInt64(max(0, configuration.checkpoints.hold / .nanoseconds(1)))
-        return PlannedResume(
-            checkpoint: checkpoint, log: ResumePlanner.Log(cluster: cluster, partitionCount: count, start: start, highWatermark: end),
-            committed: there.commit, anchor: anchor, identity: configuration.identity.text, settings: settings)
+        return settings
     }
 
     /// One round of lookups, then one of reading; false: nobody needs anything.
-    private func round(_ resumes: inout [TopicPartition: PlannedResume], _ log: ClusterLogs, _ deadline: ContinuousClock.Instant) async throws -> Bool {
+    func round(_ resumes: inout [TopicPartition: PlannedResume], _ log: ClusterLogs, _ deadline: ContinuousClock.Instant) async throws -> Bool {
         var times: [TopicPartition: MillisecondTimestamp] = [:]
         for (partition, resume) in resumes { if case .lookUp(let time) = resume.need { times[partition] = time } }
         if !times.isEmpty {

@@ -50,6 +50,13 @@ public struct ClusterLogs: Sendable {
         admin = try KafkaAdmin(client)
     }
 
+    /// For consumers that read long runs.
+    var scanClient: KafkaClientConfiguration {
+        var scanning = client
+        scanning.settings.merge(Self.scanSettings) { _, own in own }
+        return scanning
+    }
+
     public func close() async { await admin.close() }
 
     /// Every partition that the cluster has of each topic that is there.

@@ -3,17 +3,17 @@ import Checkpoints
 import Handover
 import KafkaLog
 
+/// A position in a log, and the log's ends.
+struct RewindPlace {
+    var datacenter: Datacenter
+    var cluster: ClusterID
+    var start: Int64
+    var end: Int64
+    var offset: Int64
+}
+
 /// Thinks a rewind through: finds each new position, and what is before it, so that the new checkpoint is understood by every cluster.
 extension SnapshotReader {
-    /// Where each new position is looked for.
-    private struct Place {
-        var datacenter: Datacenter
-        var cluster: ClusterID
-        var start: Int64
-        var end: Int64
-        var offset: Int64
-    }
-
     /// - Parameters:
     ///   - measured: whose cluster is measured in; nil: each partition's owner's.
     /// - Throws: `Refusal`, `StoreError`, and what the clusters that are measured in fail with.
@@ -28,7 +28,7 @@ extension SnapshotReader {
         let logs = try clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         var plan = RewindPlan(group: group, to: target.text, at: now.milliseconds, lines: [])
-        var places: [TopicPartition: Place] = [:]
+        var places: [TopicPartition: RewindPlace] = [:]
         var marks: [TopicPartition: RecordMark] = [:]
         let found = try await lookUp(target, facts, measured, logs, deadline)
         for fact in facts {
@@ -93,7 +93,7 @@ extension SnapshotReader {
     /// Finds the new place; returns why there is none.
     private static func place(
         _ fact: PartitionFacts, _ target: RewindTarget, _ measured: Datacenter?, _ clusters: [Datacenter: Result<ClusterID, ProblemText>],
-        _ found: [TopicPartition: OffsetLookup], _ places: inout [TopicPartition: Place]
+        _ found: [TopicPartition: OffsetLookup], _ places: inout [TopicPartition: RewindPlace]
     ) -> String? {
         if case .group = target { return nil }
         var datacenter = measured ?? fact.owner ?? fact.origin.origin
@@ -123,7 +123,7 @@ extension SnapshotReader {
         case .group: return nil
         }
         guard (start...end).contains(offset) else { return "offset \(offset) is not in \(datacenter)'s log: \(start) to \(end) would be right" }
-        places[fact.topicPartition] = Place(datacenter: datacenter, cluster: cluster, start: start, end: end, offset: offset)
+        places[fact.topicPartition] = RewindPlace(datacenter: datacenter, cluster: cluster, start: start, end: end, offset: offset)
         return nil
     }
 
@@ -152,7 +152,7 @@ extension SnapshotReader {
     }
 
     private static func complete(
-        _ line: inout RewindPlan.Line, _ places: [TopicPartition: Place], _ marks: [TopicPartition: RecordMark], _ facts: [PartitionFacts]
+        _ line: inout RewindPlan.Line, _ places: [TopicPartition: RewindPlace], _ marks: [TopicPartition: RecordMark], _ facts: [PartitionFacts]
     ) {
         let partition = TopicPartition(topic: line.topic, partition: line.partition)
         if let place = places[partition] {
@@ -174,7 +174,7 @@ extension SnapshotReader {
     }
 
     /// What is before each place, as a worker that had finished it would have written it.
-    private func prefixes(_ places: [TopicPartition: Place], _ log: ClusterLogs, _ deadline: ContinuousClock.Instant) async throws -> [TopicPartition: DonePrefix] {
+    func prefixes(_ places: [TopicPartition: RewindPlace], _ log: ClusterLogs, _ deadline: ContinuousClock.Instant) async throws -> [TopicPartition: DonePrefix] {
         var limits = PrefixTracker.Limits()
         limits.tail = configuration.checkpoints.tail
         let reach = Int64(max(limits.tail, Checkpoint.witnesses)) * 4

@@ -21,7 +21,7 @@ struct OffsetsCommand: AsyncParsableCommand {
               switchback offsets plan demo-notify_edits --to codfw --config worker.yaml
               switchback offsets reset demo-notify_edits --to -15m --reason 'bad deploy' --config worker.yaml --dry-run
             """,
-        subcommands: [OffsetsList.self, OffsetsDescribe.self, OffsetsPlan.self, OffsetsReset.self, OffsetsExport.self, OffsetsImport.self])
+        subcommands: [OffsetsList.self, OffsetsDescribe.self, OffsetsPlan.self, OffsetsTranslate.self, OffsetsPeek.self, OffsetsDiff.self, OffsetsReset.self, OffsetsExport.self, OffsetsImport.self])
 }
 
 /// Which store and which clusters, and how long to wait for them.
