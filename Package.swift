@@ -127,7 +127,7 @@ let package = Package(
         .testTarget(
             name: "OffsetsTests",
             dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
-        .testTarget(name: "SwitchbackTests", dependencies: ["Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",

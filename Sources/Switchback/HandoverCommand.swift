@@ -16,10 +16,14 @@ struct HandoverCommand: AsyncParsableCommand {
             Example:
               switchback handover show --config worker.yaml
               switchback handover standby --config worker.yaml --group purge
-              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw
-              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
-              switchback handover failover --store sqlite:/var/lib/switchback/store.db --group purge --origin eqiad --to codfw
-              switchback handover switchback --config worker.yaml --group purge --origin eqiad
+              switchback handover switchover --config worker.yaml --group purge \\
+                  --origin eqiad --to codfw
+              switchback handover switchover --config worker.yaml --group purge \\
+                  --origin eqiad --to codfw --share 10%
+              switchback handover failover --store sqlite:/var/lib/switchback/store.db \\
+                  --group purge --origin eqiad --to codfw
+              switchback handover switchback --config worker.yaml --group purge \\
+                  --origin eqiad
               switchback handover proof --config worker.yaml --group purge --origin eqiad
             """,
         subcommands: [
@@ -224,7 +228,8 @@ struct HandoverCommand: AsyncParsableCommand {
                 With --share or --topic only those partitions move; the others go on meanwhile. One handover of an origin at a time.
 
                 Example:
-                  switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
+                  switchback handover switchover --config worker.yaml --group purge \\
+                      --origin eqiad --to codfw --share 10%
                 """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
@@ -272,7 +277,8 @@ struct HandoverCommand: AsyncParsableCommand {
                 out, unless --now. A handover of other partitions that is under way is taken back by it.
 
                 Example:
-                  switchback handover failover --config worker.yaml --group purge --origin eqiad --to codfw
+                  switchback handover failover --config worker.yaml --group purge \\
+                      --origin eqiad --to codfw
                 """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions

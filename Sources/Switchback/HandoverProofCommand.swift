@@ -17,7 +17,8 @@ extension HandoverCommand {
 
                 Example:
                   switchback handover proof --config worker.yaml --group purge --origin eqiad
-                  switchback handover proof --config worker.yaml --group purge --origin eqiad --output json
+                  switchback handover proof --config worker.yaml --group purge \\
+                      --origin eqiad --output json
                 """)
 
         enum Output: String, ExpressibleByArgument, CaseIterable { case table, json }

@@ -1,5 +1,6 @@
 import Checkpoints
 import Foundation
+import Handover
 import KafkaLog
 import Logging
 import TestSupport
@@ -122,6 +123,76 @@ struct OffsetsRewindTests {
             #expect(other.status == 1 && other.errors.contains("cluster other"), "\(other)")
             let shown = try await stage.handover("show")
             #expect(shown.output.contains("initial") && !shown.output.contains("rewind"), "\(shown)")
+        }
+    }
+
+    /// 1. The operator vouches for a datacenter whose worker lives. 2. The epoch goes up; the worker drops what it has and may seal what is stored
+    /// before the command writes. Either way the worker does just what the command said.
+    @Test("A worker that lives through a rewind goes on from it, or the command says that it failed")
+    func alive() async throws {
+        try await OffsetsStage.run { stage in
+            try await stage.withWorker {
+                try await eventually("everything is acted on", timeout: .seconds(30)) { stage.seen().count >= 20 }
+                // What it did is stored.
+                try await Task.sleep(for: .milliseconds(500))
+                let reset = try await stage.offsets(
+                    "reset", OffsetsStage.group, "--to-offset", "6", "--reason", "r", "--yes", "--stopped", "eqiad", "--stopped", "codfw", "--output", "json")
+                let rewound = try lines(reset).filter { $0["outcome"] as? String == "rewound" }.compactMap { $0["partition"] as? Int }
+                #expect(reset.status == (rewound.count == 2 ? 0 : 1), "\(reset)")
+                let expected = rewound.flatMap { partition in (6..<10).map { "\(partition)-\($0)" } }
+                try await eventually("what was rewound is done again", timeout: .seconds(30)) { stage.seen().count >= 20 + expected.count }
+                try await Task.sleep(for: .milliseconds(500))
+                #expect(stage.seen().dropFirst(20).sorted() == expected.sorted())
+            }
+        }
+    }
+
+    @Test("A rewind whose command died after its first change: a worker that starts carries it through, with what is stored; cancel takes it back")
+    func halfWay() async throws {
+        for cancels in [false, true] {
+            try await OffsetsStage.run { stage in
+                try await stage.actOnEverything()
+                let store = try await StoreConfiguration.sqlite(path: stage.directory.file("store.db").path).open(logger: Logger(label: "test"))
+                let origin = try #require(Datacenter("eqiad"))
+                let key = AssignmentKey(group: OffsetsStage.group, origin: origin)
+                let stored = try #require(try await AssignmentStore(store).load(key))
+                let partitions = PartitionSet([TopicPartition(topic: OffsetsStage.topic, partition: 0)])
+                let author = Assignment.Author(name: "op", reason: "r", now: MillisecondTimestamp(clamped: 1))
+                _ = try await AssignmentStore(store).change(key, to: try stored.assignment.rewinding(partitions, author), expecting: stored.revision)
+                let shown = try await stage.handover("show")
+                #expect(shown.output.contains("rewinding 1"), "\(shown)")
+                if cancels {
+                    let cancelled = try await stage.handover("cancel", "--group", OffsetsStage.group, "--origin", "eqiad", "--timeout", "0")
+                    #expect(cancelled.status == 0, "\(cancelled)")
+                }
+                try stage.eqiad.append([OffsetsStage.record(0, 10)], to: OffsetsStage.topic, 0)
+                try await stage.withWorker {
+                    try await eventually("the new record is done", timeout: .seconds(30)) { stage.seen().contains("0-10") }
+                    try await eventually("stable again", timeout: .seconds(20)) { try await AssignmentStore(store).load(key)?.assignment.phase == .stable }
+                }
+                #expect(stage.seen().count == 21, "nothing is done twice")
+                await store.close()
+            }
+        }
+    }
+
+    @Test("Rules that remember what was done: it has to be said whether that counts; forgotten, it is done again")
+    func dedupe() async throws {
+        try await OffsetsStage.run(rule: "dedupe: content") { stage in
+            try await stage.actOnEverything()
+            let arguments = ["reset", OffsetsStage.group, "--to-offset", "8", "--reason", "r", "--yes"]
+            func reset(_ more: String...) async throws -> ChildProcess.Output {
+                try await ChildProcess.run(
+                    try Executable.switchback(), ["offsets"] + arguments + more + ["--config", stage.directory.file("eqiad.yaml").path], deadline: .seconds(60))
+            }
+            let unsaid = try await reset()
+            #expect(unsaid.status == 2 && unsaid.errors.contains("--forget-claims") && unsaid.errors.contains("nothing was changed"), "\(unsaid)")
+            #expect(try await reset("--keep-claims").status == 0)
+            try await stage.withWorker { try await Task.sleep(for: .seconds(4)) }
+            #expect(stage.seen().count == 20)
+            #expect(try await reset("--forget-claims").status == 0)
+            try await stage.withWorker { try await eventually("done again", timeout: .seconds(30)) { stage.seen().count >= 24 } }
+            #expect(stage.seen().count == 24)
         }
     }
 

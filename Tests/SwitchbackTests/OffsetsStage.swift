@@ -17,15 +17,16 @@ final class OffsetsStage: Sendable {
     let codfw: LocalKafkaCluster
     private let executable: String
 
-    private init(_ directory: TemporaryDirectory, _ eqiad: LocalKafkaCluster, _ codfw: LocalKafkaCluster) throws {
+    private init(_ directory: TemporaryDirectory, _ eqiad: LocalKafkaCluster, _ codfw: LocalKafkaCluster, _ rule: String) throws {
         self.directory = directory
         self.eqiad = eqiad
         self.codfw = codfw
         executable = try Executable.switchback()
-        for name in ["eqiad", "codfw"] { try Data(Self.configuration(name, eqiad, codfw).utf8).write(to: directory.file("\(name).yaml")) }
+        for name in ["eqiad", "codfw"] { try Data(Self.configuration(name, eqiad, codfw, rule).utf8).write(to: directory.file("\(name).yaml")) }
     }
 
-    static func run(_ body: (OffsetsStage) async throws -> Void) async throws {
+    /// - Parameter rule: a further line of the rule.
+    static func run(rule: String = "max_hops: 3", _ body: (OffsetsStage) async throws -> Void) async throws {
         let directory = try TemporaryDirectory()
         let eqiad = try await start("eqiad", directory)
         let codfw = try await start("codfw", directory)
@@ -37,7 +38,7 @@ final class OffsetsStage: Sendable {
                 try codfw.append(past, to: topic, partition)
                 for cluster in [eqiad, codfw] { try cluster.append((0..<perPartition).map { record(partition, $0) }, to: topic, partition) }
             }
-            try await body(OffsetsStage(directory, eqiad, codfw))
+            try await body(OffsetsStage(directory, eqiad, codfw, rule))
         } catch { failure = error }
         await eqiad.stop()
         await codfw.stop()
@@ -55,7 +56,7 @@ final class OffsetsStage: Sendable {
         return try await LocalKafkaCluster.start(settings)
     }
 
-    private static func configuration(_ name: String, _ eqiad: LocalKafkaCluster, _ codfw: LocalKafkaCluster) -> String {
+    private static func configuration(_ name: String, _ eqiad: LocalKafkaCluster, _ codfw: LocalKafkaCluster, _ rule: String) -> String {
         """
         service: demo
         datacenter: \(name)
@@ -72,6 +73,7 @@ final class OffsetsStage: Sendable {
             origins: [eqiad]
             retry_limit: 0
             on_failure: halt
+            \(rule)
             exec: {log: seen-\(name).jsonl}
         """
     }
@@ -108,7 +110,8 @@ final class OffsetsStage: Sendable {
             failure = TestTimeout("\(error): \(((try? String(contentsOf: log, encoding: .utf8)) ?? "").suffix(3000))")
         }
         worker.terminate()
-        await Task.detached { worker.waitUntilExit() }.value
+        // Not on one of the few shared threads: the clusters of other tests run there.
+        try? await onOwnThread { worker.waitUntilExit() }
         if let failure { throw failure }
     }
 

@@ -54,7 +54,8 @@ public struct Rewinder: Sendable {
         try await checkInactive()
     }
 
-    private func checkInactive() async throws {
+    /// Throws `Refusal.active`, and `Refusal.unknownActivity` where a cluster can't be asked.
+    public func checkInactive() async throws {
         let logs = try reader.clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         for (datacenter, log) in logs.sorted(by: { $0.key < $1.key }) where !stopped.contains(datacenter) {

@@ -19,7 +19,8 @@ struct OffsetsCommand: AsyncParsableCommand {
               switchback offsets list --config worker.yaml
               switchback offsets describe demo-notify_edits --config worker.yaml
               switchback offsets plan demo-notify_edits --to codfw --config worker.yaml
-              switchback offsets reset demo-notify_edits --to -15m --reason 'bad deploy' --config worker.yaml --dry-run
+              switchback offsets reset demo-notify_edits --to -15m \\
+                  --reason 'bad deploy' --config worker.yaml --dry-run
             """,
         subcommands: [OffsetsList.self, OffsetsDescribe.self, OffsetsPlan.self, OffsetsTranslate.self, OffsetsPeek.self, OffsetsDiff.self, OffsetsReset.self, OffsetsExport.self, OffsetsImport.self])
 }

@@ -16,7 +16,8 @@ struct OffsetsDescribe: AsyncParsableCommand {
 
             Example:
               switchback offsets describe demo-notify_edits --config worker.yaml
-              switchback offsets describe demo-notify_edits --config worker.yaml --origin eqiad --min-lag 1 --sort lag
+              switchback offsets describe demo-notify_edits --config worker.yaml \\
+                  --origin eqiad --min-lag 1 --sort lag
               switchback offsets describe demo-notify_edits --config worker.yaml --watch
             """)
 

@@ -50,8 +50,10 @@ struct OffsetsTranslate: AsyncParsableCommand {
             Exit status 1 when a partition's position could not be confirmed.
 
             Example:
-              switchback offsets translate eqiad.mediawiki.recentchange --from eqiad --to codfw --offset 50 --config worker.yaml
-              switchback offsets translate eqiad.mediawiki.recentchange --from eqiad --to codfw --time -15m --partitions 0-2 --config worker.yaml
+              switchback offsets translate eqiad.mediawiki.recentchange --from eqiad \\
+                  --to codfw --offset 50 --config worker.yaml
+              switchback offsets translate eqiad.mediawiki.recentchange --from eqiad \\
+                  --to codfw --time -15m --partitions 0-2 --config worker.yaml
             """)
 
     @Argument(help: "The topic, with its prefix.") var topic: String
@@ -79,6 +81,7 @@ struct OffsetsTranslate: AsyncParsableCommand {
             }
         }
         try output.say(json: lines, sheet: Translation.sheet(lines), csv: Translation.csv(lines))
+        for line in lines { if let problem = line.problem { Console.note("\(line.topic)/\(line.partition): \(problem)") } }
         guard lines.allSatisfy(\.isConfirmed) else { throw ExitCode(1) }
     }
 }
@@ -93,8 +96,10 @@ struct OffsetsPeek: AsyncParsableCommand {
             them whole.
 
             Example:
-              switchback offsets peek eqiad.mediawiki.recentchange --partition 0 --group demo-notify_edits --config worker.yaml
-              switchback offsets peek eqiad.mediawiki.recentchange --partition 0 --offset 50 --in codfw --before 3 --after 3 --config worker.yaml
+              switchback offsets peek eqiad.mediawiki.recentchange --partition 0 \\
+                  --group demo-notify_edits --config worker.yaml
+              switchback offsets peek eqiad.mediawiki.recentchange --partition 0 \\
+                  --offset 50 --in codfw --before 3 --after 3 --config worker.yaml
             """)
 
     @Argument(help: "The topic, with its prefix.") var topic: String
@@ -149,8 +154,10 @@ struct OffsetsDiff: AsyncParsableCommand {
             --timeout is for how long nothing may come. Exit status 1 when something is missing or could not be compared.
 
             Example:
-              switchback offsets diff eqiad codfw --topic mediawiki.recentchange --origin eqiad --config worker.yaml
-              switchback offsets diff eqiad codfw --origin eqiad --since -1h --config worker.yaml --output json
+              switchback offsets diff eqiad codfw --topic mediawiki.recentchange \\
+                  --origin eqiad --config worker.yaml
+              switchback offsets diff eqiad codfw --origin eqiad --since -1h \\
+                  --config worker.yaml --output json
             """)
 
     @Argument(help: "The datacenter whose log counts: mostly the origin.") var first: String

@@ -14,7 +14,8 @@ struct OffsetsPlan: AsyncParsableCommand {
 
             Example:
               switchback offsets plan demo-notify_edits --to codfw --config worker.yaml
-              switchback offsets plan demo-notify_edits --to codfw --config worker.yaml --origin eqiad --output json
+              switchback offsets plan demo-notify_edits --to codfw --config worker.yaml \\
+                  --origin eqiad --output json
             """)
 
     @Argument(help: "The consumer group.") var group: String

@@ -16,9 +16,13 @@ struct OffsetsReset: AsyncParsableCommand {
             --to takes earliest, latest, or a time: 2026-03-01T02:03:04Z (with a zone), 1772330584000 (ms since 1970), -15m (so long ago).
 
             Example:
-              switchback offsets reset demo-notify_edits --to -15m --reason 'bad deploy, T123' --config worker.yaml --dry-run
-              switchback offsets reset demo-notify_edits --to 2026-03-01T02:03:04Z --origin eqiad --reason 'bad deploy, T123' --config worker.yaml
-              switchback offsets reset demo-notify_edits --to-offset 4711 --topic mediawiki.recentchange --partitions 3 --reason 'poison' --config worker.yaml
+              switchback offsets reset demo-notify_edits --to -15m \\
+                  --reason 'bad deploy, T123' --config worker.yaml --dry-run
+              switchback offsets reset demo-notify_edits --to 2026-03-01T02:03:04Z \\
+                  --origin eqiad --reason 'bad deploy, T123' --config worker.yaml
+              switchback offsets reset demo-notify_edits --to-offset 4711 \\
+                  --topic mediawiki.recentchange --partitions 3 --reason 'poison' \\
+                  --config worker.yaml
             """)
 
     @Argument(help: "The consumer group.") var group: String
@@ -70,7 +74,8 @@ struct OffsetsExport: AsyncParsableCommand {
             JSON, or CSV with --output csv. Offsets are of each partition's owner's cluster, which is named beside them.
 
             Example:
-              switchback offsets export demo-notify_edits --config worker.yaml > positions.json
+              switchback offsets export demo-notify_edits \\
+                  --config worker.yaml > positions.json
             """)
 
     @Argument(help: "The consumer group.") var group: String
@@ -100,7 +105,8 @@ struct OffsetsImport: AsyncParsableCommand {
             file does not name are left alone.
 
             Example:
-              switchback offsets import demo-notify_edits positions.json --reason 'back to where it was' --config worker.yaml --dry-run
+              switchback offsets import demo-notify_edits positions.json \\
+                  --reason 'back to where it was' --config worker.yaml --dry-run
             """)
 
     @Argument(help: "The consumer group.") var group: String

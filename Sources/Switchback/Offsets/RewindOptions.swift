@@ -36,11 +36,12 @@ struct RewindOptions: ParsableArguments {
             if output.output != .table { try say(plan, output) }
             return Console.note("nothing was changed (--dry-run)")
         }
-        guard plan.toDo > 0 else {
-            if output.output != .table { try say(plan, output) }
-            return Console.note("nothing to do: every position is there already")
-        }
         do {
+            try await rewinder.checkInactive()
+            guard plan.toDo > 0 else {
+                if output.output != .table { try say(plan, output) }
+                return Console.note("nothing to do: every position is there already")
+            }
             try await rewinder.check(plan)
             try ask(plan)
             let key = Assignment.Author(name: HandoverCommand.operatorName, reason: reason, now: ClustersOptions.now)
