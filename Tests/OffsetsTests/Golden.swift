@@ -28,12 +28,12 @@ enum Golden {
         eqiad.page.change  4  eqiad  unknown    -       -      0s         -         7@?        2s      3  no              -      0..90    10..100  2026-03-01T02:03:02Z  w1/7/abc
         """#
     static let planCSV = #"""
-        group,target,origin,topic,partition,owner,stays,resumeOffset,method,waitsForMirror,repeatsAtMost,repeatMilliseconds,notMirrored,drain,openRecords,gapReason,gapRecords,refusal
-        demo-purge,codfw,eqiad,eqiad.page.change,0,eqiad,false,90,tail,false,12,3400,2,open,14,,,
-        demo-purge,codfw,eqiad,eqiad.page.change,1,eqiad,false,70,time,true,20,65000,500,open,520,,,
-        demo-purge,codfw,eqiad,eqiad.page.change,2,eqiad,false,40,log start,false,60,,,sealed,,retention,7,
-        demo-purge,codfw,eqiad,eqiad.page.change,3,eqiad,false,,,false,,,,unknown,,,,the topic had 4 partitions
-        demo-purge,codfw,eqiad,eqiad.page.change,4,codfw,true,,,false,,,,open,,,,
+        group,target,origin,topic,partition,owner,stays,resumeOffset,method,waitsForMirror,repeatsAtMost,repeatMilliseconds,notMirrored,notMirroredMilliseconds,drain,openRecords,gapReason,gapRecords,refusal
+        demo-purge,codfw,eqiad,eqiad.page.change,0,eqiad,false,90,tail,false,12,3400,2,,open,14,,,
+        demo-purge,codfw,eqiad,eqiad.page.change,1,eqiad,false,70,time,true,20,65000,500,61000,open,520,,,
+        demo-purge,codfw,eqiad,eqiad.page.change,2,eqiad,false,40,log start,false,60,,,,sealed,,retention,7,
+        demo-purge,codfw,eqiad,eqiad.page.change,3,eqiad,false,,,false,,,,,unknown,,,,the topic had 4 partitions
+        demo-purge,codfw,eqiad,eqiad.page.change,4,codfw,true,,,false,,,,,open,,,,
         """#
     static let planJSON = #"""
         {"drain":"open","method":"tail","notMirrored":2,"openRecords":14,"origin":"eqiad","owner":"eqiad","partition":0,"repeatMilliseconds":3400,"repeatsAtMost":12,"resumeOffset":90,"stays":false,"topic":"eqiad.page.change","waitsForMirror":false}

@@ -72,6 +72,7 @@ enum Models {
         (exact.resumeOffset, exact.method, exact.repeatsAtMost, exact.repeatMilliseconds, exact.notMirrored, exact.openRecords) = (90, "tail", 12, 3400, 2, 14)
         var waits = line(1)
         (waits.resumeOffset, waits.method, waits.waitsForMirror, waits.repeatsAtMost, waits.repeatMilliseconds, waits.notMirrored, waits.openRecords) = (70, "time", true, 20, 65_000, 500, 520)
+        waits.notMirroredMilliseconds = 61_000
         var gap = line(2)
         (gap.resumeOffset, gap.method, gap.repeatsAtMost, gap.drain) = (40, "log start", 60, .sealed)
         gap.gap = .init(reason: "retention", records: 7, at: nil)

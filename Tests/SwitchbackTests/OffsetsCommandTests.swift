@@ -29,7 +29,7 @@ struct OffsetsCommandTests {
             #expect(clusters[1]["committed"] as? Int == 10)
 
             let plan = try await stage.offsets("plan", group, "--to", "codfw", "--output", "csv")
-            #expect(plan.status == 0 && plan.output.contains("eqiad.page,0,eqiad,false,13,tail,false,0,0,0,done,0,,,"), "\(plan)")
+            #expect(plan.status == 0 && plan.output.contains("eqiad.page,0,eqiad,false,13,tail,false,0,0,0,0,done,0,,,"), "\(plan)")
             let translated = try await stage.offsets("translate", topic, "--from", "eqiad", "--to", "codfw", "--offset", "7")
             #expect(translated.status == 0 && translated.output.contains("2026-03-01T02:03:11Z            10  tail"), "\(translated)")
             let byTime = try await stage.offsets(

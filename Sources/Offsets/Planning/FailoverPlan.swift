@@ -22,6 +22,8 @@ public struct FailoverPlan: Encodable, Sendable, Hashable {
         public var repeatMilliseconds: Int64?
         /// Records of the origin that the target's cluster may not hold yet: they would wait where they are.
         public var notMirrored: Int64?
+        /// Between the newest record of the target's cluster and the newest of the origin's.
+        public var notMirroredMilliseconds: Int64?
         public var drain: Drain
         /// What the owner has not done of what is in its cluster. nil: not known.
         public var openRecords: Int64?
@@ -105,13 +107,13 @@ public struct FailoverPlan: Encodable, Sendable, Hashable {
     public var csv: [[String]] {
         [[
             "group", "target", "origin", "topic", "partition", "owner", "stays", "resumeOffset", "method", "waitsForMirror", "repeatsAtMost", "repeatMilliseconds",
-            "notMirrored", "drain", "openRecords", "gapReason", "gapRecords", "refusal",
+            "notMirrored", "notMirroredMilliseconds", "drain", "openRecords", "gapReason", "gapRecords", "refusal",
         ]]
             + partitions.map { line in
                 [
                     group, target, line.origin, line.topic, "\(line.partition)", line.owner ?? "", "\(line.stays)", GroupSnapshot.field(line.resumeOffset),
                     line.method ?? "", "\(line.waitsForMirror)", GroupSnapshot.field(line.repeatsAtMost), GroupSnapshot.field(line.repeatMilliseconds),
-                    GroupSnapshot.field(line.notMirrored), line.drain.rawValue, GroupSnapshot.field(line.openRecords), line.gap?.reason ?? "",
+                    GroupSnapshot.field(line.notMirrored), GroupSnapshot.field(line.notMirroredMilliseconds), line.drain.rawValue, GroupSnapshot.field(line.openRecords), line.gap?.reason ?? "",
                     GroupSnapshot.field(line.gap?.records), line.refusal ?? "",
                 ]
             }

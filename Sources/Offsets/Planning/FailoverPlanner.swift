@@ -88,6 +88,7 @@ extension SnapshotReader {
         line.openRecords = state.lagRecords
         line.drain = checkpoint?.sealed == true && checkpoint?.epoch == fact.epoch ? .sealed : state.lagRecords.map { $0 == 0 ? .done : .open } ?? .unknown
         line.notMirrored = state.clusters.first { $0.datacenter == target.name }?.mirrorLagRecords ?? (fact.origin.origin == target ? 0 : nil)
+        line.notMirroredMilliseconds = state.clusters.first { $0.datacenter == target.name }?.mirrorLagMilliseconds
         guard !line.stays else { return line }
         guard let resume else {
             line.refusal = Self.refusal(fact, target)

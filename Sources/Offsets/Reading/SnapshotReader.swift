@@ -24,9 +24,14 @@ public struct SnapshotReader: Sendable {
     public let configuration: WorkerConfiguration
     public let store: any SharedStore
     public let timeout: Duration
+    /// How long a cluster may take to answer at all.
+    let contactTimeout: Duration
     let logger: Logger
 
-    public init(_ configuration: WorkerConfiguration, store: any SharedStore, timeout: Duration, logger: Logger) {
+    /// - Parameter contactTimeout: nil: half of `timeout`, five seconds at most.
+    public init(_ configuration: WorkerConfiguration, store: any SharedStore, timeout: Duration, contactTimeout: Duration? = nil, logger: Logger) {
+        // A cluster that is gone must leave time for the others: it is the usual case when somebody looks.
+        self.contactTimeout = contactTimeout ?? min(timeout / 2, .seconds(5))
         self.configuration = configuration
         self.store = store
         self.timeout = timeout
@@ -117,8 +122,7 @@ public struct SnapshotReader: Sendable {
     ) async -> Seen {
         var seen = Seen()
         do {
-            // A cluster that is gone must leave time for the others: it is the usual case when somebody looks.
-            seen.cluster = try await log.admin.clusterID(timeout: min(timeout / 2, .seconds(5)))
+            seen.cluster = try await log.admin.clusterID(timeout: contactTimeout)
             seen.topics = try await log.topics(timeout: Self.left(deadline)).filter { topics.contains($0.key) }
             let wanted = seen.topics.flatMap { topic, count in (0..<count).map { TopicPartition(topic: topic, partition: $0) } }.filter(isWanted)
             async let ends = log.ends(wanted, timeout: Self.left(deadline))

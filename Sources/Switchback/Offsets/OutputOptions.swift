@@ -18,6 +18,13 @@ struct OutputOptions: ParsableArguments {
     @Flag(help: "Show every column of the table, however narrow the terminal is.")
     var wide = false
 
+    /// As a command has it that has no such options.
+    static var table: OutputOptions {
+        var options = OutputOptions()
+        (options.output, options.wide) = (.table, false)
+        return options
+    }
+
     func say(json: some Encodable, sheet: @autoclosure () -> Sheet, csv: @autoclosure () -> [[String]]) throws {
         switch output {
         case .json: try sayJSON(json)
