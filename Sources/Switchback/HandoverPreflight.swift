@@ -72,7 +72,8 @@ extension HandoverCommand {
         }
         for line in problems { Console.note(line) }
         guard problems.isEmpty else {
-            throw Failure("\(key) \(check.dryRun ? "would not be" : "is not") moved: \(problems.count) problem\(problems.count == 1 ? "" : "s") above; mend them, or say --accept-loss REASON ('offsets plan' shows more)")
+            let count = "\(problems.count) problem\(problems.count == 1 ? "" : "s") above"
+            throw Failure("\(key) \(check.dryRun ? "would not be" : "is not") moved: \(count); mend them, or say --accept-loss REASON ('offsets plan' shows more)")
         }
         if check.dryRun { Console.note("nothing was changed (--dry-run)") }
         return !check.dryRun
@@ -93,7 +94,9 @@ extension HandoverCommand {
 
     private static func look(_ reader: SnapshotReader, _ key: AssignmentKey, to target: Datacenter, _ scope: HandoverScope) async throws -> FailoverPlan {
         let all: FailoverPlan
-        do { all = try await reader.plan(key.group, to: target, filter: PartitionFilter(origins: [key.origin]), now: ClustersOptions.now) } catch SnapshotReader.Refusal.nothingMatches {
+        do {
+            all = try await reader.plan(key.group, to: target, filter: PartitionFilter(origins: [key.origin]), now: ClustersOptions.now)
+        } catch SnapshotReader.Refusal.nothingMatches {
             // A group whose topics are not there yet has nothing to lose.
             return FailoverPlan(group: key.group, target: target.name, at: ClustersOptions.now, partitions: [])
         }

@@ -24,7 +24,10 @@ public struct PeekedRecord: Encodable, Sendable, Hashable {
 
     public static func sheet(_ records: [PeekedRecord]) -> Sheet {
         Sheet(
-            [.init(""), .init("OFFSET", isNumber: true), .init("TIME"), .init("KEY", shrinksTo: 8), .init("FINGERPRINT", rank: 2), .init("SIZE", isNumber: true, rank: 3), .init("VALUE", shrinksTo: 20)],
+            [
+                .init(""), .init("OFFSET", isNumber: true), .init("TIME"), .init("KEY", shrinksTo: 8), .init("FINGERPRINT", rank: 2),
+                .init("SIZE", isNumber: true, rank: 3), .init("VALUE", shrinksTo: 20),
+            ],
             rows: records.map { record in
                 [
                     .init(record.isNext ? "→" : "", .good), .init("\(record.offset)"), .init(record.time.map { MillisecondTimestamp(clamped: $0).text } ?? "-"),

@@ -106,7 +106,7 @@ extension SnapshotReader {
             return line
         }
         guard let resume else {
-            line.problem = "\(to) does not have this partition"
+            line.problem = "\(to) does not have this partition, or it could not be read in time"
             return line
         }
         if let refusal = resume.refusal { line.problem = "\(refusal)" }

@@ -13,7 +13,8 @@ extension GroupSnapshot {
     public var sheet: Sheet {
         var columns: [Sheet.Column] = [
             .init("TOPIC", shrinksTo: 28), .init("P", isNumber: true), .init("OWNER"), .init("STATE"), .init("LAG", isNumber: true), .init("AGE", isNumber: true),
-            .init("MIRROR", isNumber: true), .init("POSITION", isNumber: true, rank: 1), .init("CHECKPOINT", isNumber: true, rank: 3), .init("CKPT AGE", isNumber: true, rank: 2), .init("EPOCH", isNumber: true, rank: 5),
+            .init("MIRROR", isNumber: true), .init("POSITION", isNumber: true, rank: 1), .init("CHECKPOINT", isNumber: true, rank: 3),
+            .init("CKPT AGE", isNumber: true, rank: 2), .init("EPOCH", isNumber: true, rank: 5),
             .init("SEALED", rank: 9), .init("COMMITTED", isNumber: true, rank: 6),
         ]
         for datacenter in datacenters { columns.append(.init("\(datacenter.uppercased()) LOG", isNumber: true, rank: 4)) }

@@ -90,7 +90,8 @@ public struct FailoverPlan: Encodable, Sendable, Hashable {
             ],
             rows: partitions.map { line in
                 if line.stays {
-                    return [.init(line.topic), .init("\(line.partition)"), .init(line.owner ?? "-"), .init("-"), .init("stays", .dim)] + [Sheet.Cell](repeating: .init("-"), count: 5)
+                    let known: [Sheet.Cell] = [.init(line.topic), .init("\(line.partition)"), .init(line.owner ?? "-"), .init("-"), .init("stays", .dim)]
+                    return known + [Sheet.Cell](repeating: .init("-"), count: 5)
                 }
                 let found = line.refusal != nil ? "refused" : line.waitsForMirror ? "\(line.method ?? "tail"), waits" : line.method ?? "-"
                 let gap = line.gap.map { $0.reason + ($0.records.map { " \($0)" } ?? "") } ?? "none"

@@ -74,6 +74,10 @@ extension SnapshotReader {
             if seen[partition]?.need != before { open.remove(partition) }
             return wantsMore
         }
+        // What was not read must not pass for a log's end.
+        guard open.isEmpty || ContinuousClock.now < deadline else {
+            throw KafkaLogError.deadlineExceeded(what: "reading \(open.count) partitions of \(log.datacenter) (raise --timeout)")
+        }
         for partition in open { seen[partition]?.reachedEnd() }
         resumes = seen
         return true

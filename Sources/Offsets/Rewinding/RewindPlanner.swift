@@ -45,6 +45,11 @@ extension SnapshotReader {
             let here = places.filter { $0.value.datacenter == datacenter }
             marks.merge(try await log.records(at: here.filter { $0.value.offset < $0.value.end }.mapValues(\.offset), deadline: deadline)) { $1 }
             let done = try await prefixes(here, log, deadline)
+            for partition in here.keys where done[partition] == nil {
+                guard let index = plan.lines.firstIndex(where: { $0.topicPartition == partition }) else { continue }
+                plan.lines[index].outcome = .refused
+                plan.lines[index].problem = "what is before offset \(here[partition]?.offset ?? 0) could not be read in time: raise --timeout"
+            }
             for (partition, prefix) in done {
                 let fact = facts.first { $0.topicPartition == partition }
                 plan.drafts[partition] = RewindPlan.Draft(
@@ -137,7 +142,8 @@ extension SnapshotReader {
             return
         }
         guard checkpoint.identity == configuration.identity.text else {
-            (line.outcome, line.problem) = (.refused, "that group's fingerprints are over '\(checkpoint.identity)', this one's over '\(configuration.identity.text)'; set a time instead")
+            line.outcome = .refused
+            line.problem = "that group's fingerprints are over '\(checkpoint.identity)', this one's over '\(configuration.identity.text)'; set a time instead"
             return
         }
         let measured = clusters.first { (try? $0.value.get()) == checkpoint.position.cluster }?.key
@@ -173,7 +179,11 @@ extension SnapshotReader {
         if line.records == 0 { line.outcome = .unchanged }
     }
 
-    /// What is before each place, as a worker that had finished it would have written it.
+    /// Offsets before a log's end that may all be holes.
+    private static let holes: Int64 = 64
+
+    /// What is before each place, as a worker that had finished it would have written it. Places up to which the log could not be read are
+    /// left out.
     func prefixes(_ places: [TopicPartition: RewindPlace], _ log: ClusterLogs, _ deadline: ContinuousClock.Instant) async throws -> [TopicPartition: DonePrefix] {
         var limits = PrefixTracker.Limits()
         limits.tail = configuration.checkpoints.tail
@@ -185,7 +195,9 @@ extension SnapshotReader {
             trackers[partition] = PrefixTracker(resuming: nil, at: Position(from < place.offset ? from : place.offset, in: place.cluster), limits: limits)
             if from < place.offset { starts[partition] = from }
         }
+        var readTo = starts
         try await log.scan(starts, deadline: deadline) { partition, record in
+            readTo[partition] = record.offset + 1
             guard let place = places[partition], record.offset < place.offset else { return false }
             let mark = log.mark(record)
             if let ticket = trackers[partition]?.began(offset: mark.offset, fingerprint: mark.fingerprint, timestamp: mark.timestamp, type: mark.timestampType) {
@@ -194,6 +206,11 @@ extension SnapshotReader {
             return record.offset + 1 < place.offset
         }
         var done = trackers.mapValues { $0.done() }
+        for (partition, reached) in readTo {
+            guard let place = places[partition], reached < place.offset else { continue }
+            // Only at the log's end can there be nothing but holes up to the place.
+            if place.offset < place.end || place.offset - reached > Self.holes { done[partition] = nil }
+        }
         // Nothing but holes before the place: the place itself is what is known.
         for (partition, place) in places where done[partition]?.tail.isEmpty == true { done[partition]?.position = Position(place.offset, in: place.cluster) }
         return done

@@ -76,36 +76,68 @@ public struct Rewinder: Sendable {
 
     /// Each line's outcome, told as it comes.
     ///
-    /// - Throws: `Refusal` and `HandoverRefusal` before anything was written, `StoreError`.
+    /// - Throws: `Refusal`, `HandoverRefusal` and `StoreError` before anything was written; `HalfWay`.
     public func carryOut(
         _ plan: RewindPlan, author: Assignment.Author, progress: @Sendable (_ done: Int, _ of: Int) -> Void = { _, _ in }
     ) async throws -> RewindPlan {
         try await check(plan)
         var plan = plan
-        let assignments = AssignmentStore(reader.store)
-        let found = try await assignments.load(group: group)
+        let found = try await AssignmentStore(reader.store).load(group: group)
         var done = 0
         for origin in Set(plan.lines.map(\.origin)).sorted() {
-            guard let datacenter = Datacenter(origin), let stored = found[datacenter] else { continue }
-            let wanted = plan.lines.filter { $0.origin == origin && $0.outcome == .planned }.map(\.topicPartition)
-            guard !wanted.isEmpty else { continue }
+            let indices = plan.lines.indices.filter { plan.lines[$0].origin == origin && plan.lines[$0].outcome == .planned }
+            guard let datacenter = Datacenter(origin), let stored = found[datacenter], !indices.isEmpty else { continue }
             let key = AssignmentKey(group: group, origin: datacenter)
-            let next = try stored.assignment.rewinding(PartitionSet(wanted), author)
-            guard case .done(let begun) = try await assignments.change(key, to: next, expecting: stored.revision) else { throw Refusal.changed(key) }
-            let results = await CheckpointStore(reader.store).save(
-                group: group, wanted.compactMap { write($0, plan, begun.assignment, author) }, fence: begun.fence(key))
-            for index in plan.lines.indices where plan.lines[index].origin == origin && plan.lines[index].outcome == .planned {
-                settle(&plan.lines[index], results[plan.lines[index].topicPartition])
+            do { try await carryOut(&plan, indices, key, stored, author) } catch {
+                // What was done for another origin has to be told all the same.
+                guard done > 0, !(error is HalfWay) else { throw error }
+                for index in indices { (plan.lines[index].outcome, plan.lines[index].problem) = (.failed, "\(error)") }
             }
-            if claims == .forget { try await forgetClaims() }
-            let ended = try begun.assignment.handedOver(author)
-            if case .conflict(let now?) = try await assignments.change(key, to: ended, expecting: begun.revision), now.assignment.epoch <= begun.assignment.epoch {
-                throw Refusal.changed(key)
-            }
-            done += wanted.count
+            done += indices.count
             progress(done, plan.lines.count)
         }
         return plan
+    }
+
+    /// The rewind of an origin was begun, or may have been, and is not known to have ended.
+    public struct HalfWay: Error, Sendable, CustomStringConvertible {
+        public let key: AssignmentKey
+        public let reason: String
+        public var description: String {
+            "the rewind of \(key) is half-way or may be (\(reason)): while 'handover show' says 'rewinding', run this again, or take it back with 'handover cancel'"
+        }
+    }
+
+    private func carryOut(
+        _ plan: inout RewindPlan, _ indices: [Int], _ key: AssignmentKey, _ stored: StoredAssignment, _ author: Assignment.Author
+    ) async throws {
+        let wanted = indices.map { plan.lines[$0].topicPartition }
+        let next = try stored.assignment.rewinding(PartitionSet(wanted), author)
+        let begun: StoredAssignment
+        do {
+            guard case .done(let changed) = try await AssignmentStore(reader.store).change(key, to: next, expecting: stored.revision) else { throw Refusal.changed(key) }
+            begun = changed
+        } catch let error as StoreError where error.kind == .ambiguous { throw HalfWay(key: key, reason: "\(error)") }
+        let writes = wanted.compactMap { write($0, plan, begun.assignment, author) }
+        let results = await CheckpointStore(reader.store).save(group: group, writes, fence: begun.fence(key))
+        for index in indices { settle(&plan.lines[index], results[plan.lines[index].topicPartition]) }
+        do {
+            if claims == .forget { try await forgetClaims() }
+            try await end(key, begun.assignment.epoch, author)
+        } catch { throw HalfWay(key: key, reason: "\(error)") }
+    }
+
+    private static let endAttempts = 10
+
+    /// Raises the epoch once more, unless a worker that has come up has done so already.
+    private func end(_ key: AssignmentKey, _ epoch: Int64, _ author: Assignment.Author) async throws {
+        let assignments = AssignmentStore(reader.store)
+        for _ in 0..<Self.endAttempts {
+            guard let now = try await assignments.load(key) else { throw HandoverRefusal.unknown(key) }
+            guard now.assignment.epoch == epoch else { return }
+            if case .done = try await assignments.change(key, to: try now.assignment.handedOver(author), expecting: now.revision) { return }
+        }
+        throw HandoverRefusal.busy(key)
     }
 
     private func write(_ partition: TopicPartition, _ plan: RewindPlan, _ assignment: Assignment, _ author: Assignment.Author) -> CheckpointWrite? {

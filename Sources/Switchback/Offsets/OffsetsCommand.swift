@@ -22,7 +22,10 @@ struct OffsetsCommand: AsyncParsableCommand {
               switchback offsets reset demo-notify_edits --to -15m \\
                   --reason 'bad deploy' --config worker.yaml --dry-run
             """,
-        subcommands: [OffsetsList.self, OffsetsDescribe.self, OffsetsPlan.self, OffsetsTranslate.self, OffsetsPeek.self, OffsetsDiff.self, OffsetsReset.self, OffsetsExport.self, OffsetsImport.self])
+        subcommands: [
+            OffsetsList.self, OffsetsDescribe.self, OffsetsPlan.self, OffsetsTranslate.self, OffsetsPeek.self, OffsetsDiff.self,
+            OffsetsReset.self, OffsetsExport.self, OffsetsImport.self,
+        ])
 }
 
 /// Which store and which clusters, and how long to wait for them.

@@ -76,7 +76,9 @@ struct OffsetsTranslate: AsyncParsableCommand {
             let (from, to) = (try reader.datacenter(from, option: "--from"), try reader.datacenter(to, option: "--to"))
             guard let wanted = try point.point() else { throw ValidationError("say what: --offset N, or --time WHEN") }
             let name = try reader.topic(topic, origin: nil)
-            do { return try await reader.translate(name, partitions: partitions.flatMap(PartitionFilter.partitions) ?? [], from: from, to: to, wanted) } catch is SnapshotReader.Refusal {
+            do {
+                return try await reader.translate(name, partitions: partitions.flatMap(PartitionFilter.partitions) ?? [], from: from, to: to, wanted)
+            } catch is SnapshotReader.Refusal {
                 throw Failure("\(from) has no such partitions of \(name); 'offsets describe' lists them", code: 2)
             }
         }
@@ -115,7 +117,9 @@ struct OffsetsPeek: AsyncParsableCommand {
 
     func validate() throws {
         guard (try point.point() != nil) != (group != nil) else { throw ValidationError("say where: --offset N, --time WHEN or --group G, one of them") }
-        guard (0...1000).contains(before), (0...1000).contains(after), before + after > 0 else { throw ValidationError("--before and --after: 0 to 1000, and not both 0, would be right") }
+        guard (0...1000).contains(before), (0...1000).contains(after), before + after > 0 else {
+            throw ValidationError("--before and --after: 0 to 1000, and not both 0, would be right")
+        }
         guard partition >= 0 else { throw ValidationError("--partition is \(partition); 0 or more would be right") }
     }
 
@@ -136,7 +140,9 @@ struct OffsetsPeek: AsyncParsableCommand {
                 (place, read) = (.offset(position), owner)
             }
             guard let place, let read else { throw Failure("say where: --offset N, --time WHEN or --group G", code: 2) }
-            do { return try await reader.peek(wanted, in: read, at: place, before: before, after: after) } catch let refusal as SnapshotReader.PeekRefusal { throw Failure("\(refusal)", code: 2) }
+            do {
+                return try await reader.peek(wanted, in: read, at: place, before: before, after: after)
+            } catch let refusal as SnapshotReader.PeekRefusal { throw Failure("\(refusal)", code: 2) }
         }
         try output.say(json: records, sheet: PeekedRecord.sheet(records), csv: PeekedRecord.csv(records))
         if records.isEmpty { Console.note("there are no records there") }
@@ -180,7 +186,9 @@ struct OffsetsDiff: AsyncParsableCommand {
         let bar = ProgressBar()
         let difference = try await clusters.withReader { reader in
             let (first, second) = (try reader.datacenter(first, option: "the first"), try reader.datacenter(second, option: "the second"))
-            do { return try await reader.diff(first, second, filter: try partitions.filter(), since: try time()) { bar.show(done: $0, of: $1, records: $2) } } catch is SnapshotReader.Refusal {
+            do {
+                return try await reader.diff(first, second, filter: try partitions.filter(), since: try time()) { bar.show(done: $0, of: $1, records: $2) }
+            } catch is SnapshotReader.Refusal {
                 throw Failure("\(first) has no topics that match; --origin and --topic name those that are there ('offsets list')", code: 2)
             }
         }

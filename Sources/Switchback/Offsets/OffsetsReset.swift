@@ -131,7 +131,9 @@ struct OffsetsImport: AsyncParsableCommand {
         let wanted = Dictionary(uniqueKeysWithValues: plan.entries.map { (TopicPartition(topic: $0.topic, partition: $0.partition), $0) })
         try await clusters.withReader { reader in
             let rewindPlan: RewindPlan
-            do { rewindPlan = try await reader.planRewind(group, to: .positions(wanted), filter: try partitions.filter(), in: nil, now: ClustersOptions.now) } catch let wrong as PlanFile.Wrong {
+            do {
+                rewindPlan = try await reader.planRewind(group, to: .positions(wanted), filter: try partitions.filter(), in: nil, now: ClustersOptions.now)
+            } catch let wrong as PlanFile.Wrong {
                 throw Failure("\(file): \(wrong)", code: 2)
             }
             try await rewind.run(rewindPlan, reader, output)

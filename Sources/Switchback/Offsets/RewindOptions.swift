@@ -30,7 +30,8 @@ struct RewindOptions: ParsableArguments {
         for line in plan.refused { Console.note("\(line.topic)/\(line.partition): \(line.problem ?? "refused")") }
         guard plan.refused.isEmpty else {
             if dryRun, output.output != .table { try say(plan, output) }
-            throw Failure("nothing was changed: \(plan.refused.count) of \(plan.lines.count) partitions can't be rewound like this; leave them out with --origin, --topic or --partitions")
+            let count = "\(plan.refused.count) of \(plan.lines.count) partitions"
+            throw Failure("nothing was changed: \(count) can't be rewound like this; leave them out with --origin, --topic or --partitions")
         }
         if dryRun {
             if output.output != .table { try say(plan, output) }
