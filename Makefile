@@ -9,7 +9,7 @@ PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/p
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo sim bench bench-check bench-handover bench-plan clean
+.PHONY: help deps build test demo sim bench bench-check bench-handover bench-plan bench-describe man completions clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
@@ -20,6 +20,9 @@ help:
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
 	@echo "make bench-handover  how long nobody acts at a switchover and at a failover, two datacenters under load"
 	@echo "make bench-plan   how long taking 10,000 partitions over takes, with a real etcd"
+	@echo "make bench-describe  how long 'offsets describe' and 'plan' take for 5,000 partitions in two clusters"
+	@echo "make man          manual pages of every command, into .build/man"
+	@echo "make completions  shell completions for bash, zsh and fish, into .build/completions"
 	@echo "make deps         install what apt has to give: $(PACKAGES)"
 	@echo "make clean        remove what was built"
 
@@ -72,10 +75,21 @@ wrk:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk; }
 
 # BENCH=--check makes them fail above their bounds.
-bench-handover bench-plan: deps
+bench-handover bench-plan bench-describe: deps
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(@:bench-%=%) $(BENCH)
+
+man: deps
+	$(SWIFT) build --product switchback
+	@rm -rf .build/man && $$($(SWIFT) build --show-bin-path)/switchback manual --directory .build/man
+	@echo "man -l .build/man/switchback-offsets.1 shows one of them"
+
+completions: deps
+	$(SWIFT) build --product switchback
+	@mkdir -p .build/completions; tool=$$($(SWIFT) build --show-bin-path)/switchback; \
+	for shell in bash zsh fish; do $$tool --generate-completion-script $$shell > .build/completions/switchback.$$shell || exit 1; done
+	@echo "source .build/completions/switchback.bash, or copy them to where your shell looks"
 
 clean:
 	rm -rf .build

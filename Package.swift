@@ -79,10 +79,12 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "Offsets", dependencies: ["ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .executableTarget(
             name: "Switchback",
             dependencies: [
-                "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
+                "Offsets", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
                 .product(name: "TextTable", package: "TextTable"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -124,7 +126,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "SwitchbackTests", dependencies: ["Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
+            name: "OffsetsTests",
+            dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",

@@ -83,14 +83,7 @@ extension GroupWorker {
 
     func fingerprint(
         of record: borrowing RecordView, event: JSONValue?
-    ) -> (Fingerprint, hasIdentity: Bool) {
-        if setup.identity != .record {
-            let headers = setup.identity.needsHeaders ? (try? record.headers()) ?? [] : []
-            let bytes = setup.identity.bytes(event: event) { name in headers.last { $0.name == name }?.value }
-            if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
-        }
-        return (Fingerprint.ofRecord(record), false)
-    }
+    ) -> (Fingerprint, hasIdentity: Bool) { setup.identity.fingerprint(of: record, event: event) }
 
     /// Counts an event that a rule leaves out. A loop is told of: somebody made it.
     func leftOut(_ rule: Rule, _ reason: LeftOut, _ partition: TopicPartition, _ offset: Int64) {
@@ -265,7 +258,7 @@ extension Rule {
 }
 
 extension EventIdentity {
-    fileprivate var needsHeaders: Bool {
+    var needsHeaders: Bool {
         if case .header = self { true } else { false }
     }
 }
