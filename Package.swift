@@ -77,10 +77,14 @@ let package = Package(
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "Drill",
+            dependencies: ["Demo", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, httpClient, nioCore],
+            swiftSettings: strict),
         .executableTarget(
             name: "Switchback",
             dependencies: [
-                "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
+                "Drill", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
                 .product(name: "TextTable", package: "TextTable"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -122,6 +126,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "DrillTests",
+            dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
+            exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
