@@ -36,8 +36,10 @@ extension Drill {
 
     func preflight() async throws -> String {
         // Canaries flow from here on: without a record there is little to look at.
-        try startLoad()
-        try await watch(Self.firstLook)
+        if setting.mode != .liveGroup {
+            try startLoad()
+            try await watch(Self.firstLook)
+        }
         var checks: [DrillReport.Check] = []
         // Workers that have just started may not have said everything yet.
         let deadline = ContinuousClock.now + .seconds(min(20, plan.times.patience))
@@ -72,7 +74,7 @@ extension Drill {
             note("the mirror into \(away) stands still")
             try await watch(plan.times.fault)
         }
-        if state.snapshot.isEmpty {
+        if state.snapshot.isEmpty, setting.mode != .liveGroup {
             let stored = try await checkpoints.load(group: sites.key.group, topic: sites.topic)
             let snapshot = stored.compactMap { partition, stored -> DrillSnapshot? in
                 guard let checkpoint = try? stored.checkpoint.get() else { return nil }
@@ -116,7 +118,9 @@ extension Drill {
         var text = "un-drainable: \(past) events are past the stored checkpoints"
         if plan.scenario == .datacenterLoss {
             let here = try await DrillLog.keys(sites.client(away, "drill"), topic: sites.topic, partitions: plan.load.partitions)
-            text += "; \(produced.all.count { !here.contains($0.id) }) had not reached \(away)"
+            let stranded = produced.all.count { !here.contains($0.id) }
+            try write(.stranded) { $0.count = stranded }
+            text += "; \(stranded) had not reached \(away)"
         }
         return text
     }
@@ -204,17 +208,21 @@ extension Drill {
         try mark(stable)
         var found: [DrillReport.Resumption] = []
         var last: Int64 = 0
+        let isGroup = setting.mode == .liveGroup
+        let partitions = isGroup ? now.reported.sorted() : (0..<plan.load.partitions).map { TopicPartition(topic: sites.topic, partition: $0) }
         // Reports are written beside the work: the last one may come a moment later.
         let deadline = ContinuousClock.now + .seconds(5)
         repeat {
             found = []
-            for number in 0..<plan.load.partitions {
-                let partition = TopicPartition(topic: sites.topic, partition: number)
+            for partition in partitions {
                 guard let report = try await ResumeReport.load(from: sites.store, group: sites.key.group, partition), report.epoch == now.epoch else { continue }
                 last = max(last, report.at)
-                found.append(.init(partition: number, checkpointOffset: report.checkpointOffset, resumedOffset: report.offset, method: report.method))
+                found.append(
+                    .init(
+                        partition: partition.partition, topic: isGroup ? partition.topic : nil, checkpointOffset: report.checkpointOffset,
+                        resumedOffset: report.offset, method: report.method))
             }
-            if found.count == Int(plan.load.partitions) { break }
+            if found.count == partitions.count { break }
             try await Task.sleep(for: .milliseconds(50))
         } while ContinuousClock.now < deadline
         if last > 0 { try mark(resolved, at: clock.seconds(last)) }
@@ -224,6 +232,7 @@ extension Drill {
     // MARK: After
 
     func verify() async throws -> String {
+        if setting.mode == .liveGroup { return try groupVerdict(.switchOver) }
         let now = clock.now
         var wanted = produced.all.filter { ($0.due ?? 0) < now }
         var waiting = 0
@@ -270,7 +279,7 @@ extension Drill {
 
     /// Without an action of the old side right before a planned move its pause could not be measured.
     private func waitForWork(of datacenter: Datacenter) async throws {
-        guard state.marks[.homeAsked] == nil else { return }
+        guard state.marks[.homeAsked] == nil, setting.mode != .liveGroup else { return }
         let since = clock.now
         let partitions = Set(0..<plan.load.partitions)
         try await waitFor("\(datacenter) to act in every partition") {
@@ -288,7 +297,31 @@ extension Drill {
         }
     }
 
+    /// What the new side's workers wrote of a real group.
+    private func groupVerdict(_ move: DrillReport.MoveName) throws -> String {
+        let all = state.resumes[move] ?? []
+        let odd = all.filter { !["tail", "same cluster"].contains($0.method) }
+        guard let first = odd.first else { return "all \(all.count) partitions were resumed where their sealed checkpoints end" }
+        return "\(odd.count) of \(all.count) partitions were not resumed where their checkpoints end, such as \(first.topic ?? "")/\(first.partition) by \(first.method)"
+    }
+
+    private func noteGaps() async throws {
+        let gaps = try await sites.store.list(under: StoreKey("gaps", sites.key.group)).entries.sorted { $0.key < $1.key }.compactMap { key, value -> String? in
+            let report = try? JSONDecoder().decode(GapReport.self, from: Data(value.bytes))
+            // Those from before the drill are not its own.
+            if let report, report.at < setting.beganAt { return nil }
+            return "\(key.segments.dropFirst(2).joined(separator: "/")): \(report?.reason ?? "?"), \(report?.records.map { "\($0) records" } ?? "records unknown")"
+        }
+        try write(.gaps) { $0.gaps = gaps }
+    }
+
     func verifyHome() async throws -> String {
+        if setting.mode == .liveGroup {
+            try await watch(plan.times.settle)
+            try mark(.loadEnded)
+            try await noteGaps()
+            return try groupVerdict(.home)
+        }
         if state.marks[.loadEnded] == nil { try await watch(plan.times.settle) }
         await load?.stop()
         load = nil
@@ -296,11 +329,7 @@ extension Drill {
         let ids = produced.all.map(\.id)
         let missing = try await missing(of: ids, stall: Self.lastStall)
         try await watch(Self.lateRepeats)
-        let gaps = try await sites.store.list(under: StoreKey("gaps", sites.key.group)).entries.sorted { $0.key < $1.key }.map { key, value in
-            let report = try? JSONDecoder().decode(GapReport.self, from: Data(value.bytes))
-            return "\(key.segments.dropFirst(2).joined(separator: "/")): \(report?.reason ?? "?"), \(report?.records.map { "\($0) records" } ?? "records unknown")"
-        }
-        try write(.gaps) { $0.gaps = gaps }
+        try await noteGaps()
         return missing.isEmpty ? "all \(ids.count) events were acted on" : "\(missing.count) of \(ids.count) events were lost"
     }
 }

@@ -40,8 +40,10 @@ extension Drill {
         let plan = setting.plan
         let account = DrillAccount(produced: produced, sent: sent, calls: calls, state: state)
         let isComplete = state.marks[.loadEnded] != nil && state.phases[.verifyHome]?.outcome == .done
-        let counts = account.counts(isComplete: isComplete)
-        let moves = account.moves()
+        let isCounted = setting.mode != .liveGroup
+        var counts = account.counts(isComplete: isComplete)
+        if !isCounted { counts.method = GroupAccount.method }
+        let moves = isCounted ? account.moves() : GroupAccount.moves(state)
         let phases = DrillPhase.allCases.compactMap { phase in
             state.phases[phase].map {
                 DrillReport.Phase(
@@ -50,14 +52,14 @@ extension Drill {
             }
         }
         let verdict = DrillVerdict.judge(
-            plan.objectives, moves, counts, checks: state.checks, cut: state.marks[.cut], ended: state.ended)
+            plan.objectives, moves, counts, checks: state.checks, cut: state.marks[.cut], ended: state.ended, isCounted: isCounted)
         return DrillReport(
             id: setting.id, name: plan.name, scenario: plan.scenario, mode: setting.mode, began: time(setting.beganAt),
             ended: time(setting.beganAt + Int64(now * 1000)), seconds: now, operatorName: setting.operatorName, reason: plan.reason, versions: versions,
             configHash: plan.hash, seed: setting.seed, group: setting.group, origin: setting.origin, target: setting.target, verdict: verdict,
             preflight: state.checks, phases: phases, moves: moves, counts: counts, retries: account.moved(delayed: false, isComplete: isComplete),
             delayed: account.moved(delayed: true, isComplete: isComplete), interruptions: state.interruptions, notes: state.notes,
-            marks: Dictionary(uniqueKeysWithValues: state.marks.map { ($0.key.rawValue, $0.value) }), timeline: account.timeline(end: now, isComplete: isComplete))
+            marks: Dictionary(uniqueKeysWithValues: state.marks.map { ($0.key.rawValue, $0.value) }), timeline: isCounted ? account.timeline(end: now, isComplete: isComplete) : .init())
     }
 
     private static func time(_ milliseconds: Int64) -> String {

@@ -80,14 +80,19 @@ public actor Drill {
         sites = try await Self.sites(self.setting, configuration, executable, directory, target)
     }
 
-    private static func sites(
+    static func sites(
         _ setting: DrillSetting, _ configuration: WorkerConfiguration?, _ executable: String, _ directory: URL, _ target: DrillTarget
     ) async throws -> any DrillSites {
         let data = directory.appending(path: dataName)
         switch setting.mode {
         case .embedded:
             return try await EmbeddedSites(setting, executable: executable, directory: data) { try await target.call($0, $1) }
-        case .liveCanary, .liveGroup: throw DrillFailure("live drills are not built yet", code: 2)
+        case .liveCanary:
+            guard let configuration else { throw DrillFailure("the journal names no worker.yaml", code: 2) }
+            return try await LiveSites(setting, configuration, executable: executable, directory: data) { try await target.call($0, $1) }
+        case .liveGroup:
+            guard let configuration else { throw DrillFailure("the journal names no worker.yaml", code: 2) }
+            return try await LiveGroup(setting, configuration)
         }
     }
 
@@ -136,7 +141,9 @@ public actor Drill {
             try fail(error)
         }
         await stop()
-        if state.ended != nil { try? await sites.cleanUp() }
+        if state.ended != nil {
+            do { try await sites.cleanUp() } catch { note("what the drill made could not all be removed: \(error)") }
+        }
         return try report()
     }
 
@@ -153,6 +160,10 @@ public actor Drill {
         }
     }
 
+    private func groupSkips(_ phase: DrillPhase) -> String? {
+        phase == .canaries ? "the group's own events take the canaries' place" : nil
+    }
+
     private func stop() async {
         await load?.stop()
         load = nil
@@ -163,6 +174,10 @@ public actor Drill {
         try write(.phaseStarted) { $0.phase = phase }
         say(DrillLine(at: clock.now, message: .phase(phase, title: phase.title(plan.scenario))))
         let detail: String
+        if setting.mode == .liveGroup, let why = groupSkips(phase) {
+            try write(.phaseEnded) { ($0.phase, $0.outcome, $0.text) = (phase, .skipped, why) }
+            return say(DrillLine(at: clock.now, message: .phaseEnded(phase, .skipped, why)))
+        }
         switch phase {
         case .preflight: detail = try await preflight()
         case .canaries: detail = try await canaries()
@@ -186,8 +201,13 @@ public actor Drill {
         let isNew = state.phases[.preflight] == nil
         note("store \(setting.store), seed \(setting.seed), in \(directory.path)")
         try await sites.begin(isNew: isNew, homeIsUp: !isHomeLost)
+        if plan.scenario == .zombie, state.marks[.cut] != nil, state.marks[.faultOver] == nil {
+            sites.freezeWorker()
+            isBroken = true
+            note("\(home)'s worker stands still again")
+        }
         // A drill that was interrupted goes on under load as it left it.
-        if let current = state.current, current > .preflight, current <= .verifyHome, !isHomeLost, state.marks[.loadEnded] == nil { try startLoad() }
+        if setting.mode != .liveGroup, let current = state.current, current > .preflight, current <= .verifyHome, !isHomeLost, state.marks[.loadEnded] == nil { try startLoad() }
     }
 
     func startLoad() throws {

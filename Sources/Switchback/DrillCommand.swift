@@ -182,12 +182,29 @@ extension DrillCommand {
                 Example:
                   switchback drill run --scenario dc-loss
                   switchback drill run --scenario planned --store sqlite --output json
+                  switchback drill run --plan Docs/drill-plan.yaml
+                  switchback drill run --live --config worker.yaml --scenario planned
+                  switchback drill run --live --config worker.yaml --scenario planned --group demo-notify_edits --yes
                 """)
 
         @Option(help: ArgumentHelp("A built-in scenario: \(DrillScenario.allCases.map(\.rawValue).joined(separator: ", ")).", valueName: "name"))
         var scenario: String?
+        @Option(help: ArgumentHelp("A plan of your own, as in Docs/Drill.md.", valueName: "file"))
+        var plan: String?
         @Option(help: "The embedded store: etcd or sqlite. Default: etcd where it is installed.")
         var store: String?
+        @Flag(help: "On the clusters and the store of --config, with canary topics and a canary group of the drill's own.")
+        var live = false
+        @Option(name: .shortAndLong, help: ArgumentHelp("With --live: the worker.yaml that names clusters and store.", valueName: "file"))
+        var config: String?
+        @Option(name: .shortAndLong, help: "With --live: move this real group instead of canaries (scenario planned). Asks first.")
+        var group: String?
+        @Option(help: ArgumentHelp("With --live: whose topics. Default: those of the file's own datacenter.", valueName: "dc"))
+        var origin: String?
+        @Option(help: ArgumentHelp("With --live: where to. Default: the only other datacenter.", valueName: "dc"))
+        var to: String?
+        @Flag(help: "With --group: don't ask.")
+        var yes = false
         @Option(help: "Repeats ids and lots of an earlier drill. Default: a new one, which is in the report.")
         var seed: UInt64?
         @Option(help: ArgumentHelp("Where to write (an empty or new directory). Default: a new one in \(DrillCommand.home).", valueName: "directory"))
@@ -197,25 +214,61 @@ extension DrillCommand {
         @OptionGroup var output: OutputOptions
 
         func run() async throws {
-            let plan = try plan()
+            let plan = try chosenPlan()
             let now = Date()
             let id = String(UInt32.random(in: 0 ... .max), radix: 36)
             let directory = try directory(now, plan)
-            let etcd = DemoConfiguration.installedEtcd()
-            let store = try storeName(plan, etcd: etcd)
             let operatorName = (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName
             let setting: DrillSetting
             do {
-                setting = try DrillSetting.embedded(
-                    id: id, plan, seed: seed ?? UInt64(UInt32.random(in: 0 ... .max)), store: store, etcd: etcd, operatorName: operatorName,
-                    beganAt: Int64(now.timeIntervalSince1970 * 1000))
+                let seed = seed ?? UInt64(UInt32.random(in: 0 ... .max)), beganAt = Int64(now.timeIntervalSince1970 * 1000)
+                if let config = try liveConfiguration() {
+                    setting = try DrillSetting.live(
+                        id: id, plan, seed: seed, file: config, group: group, origin: origin, target: to, operatorName: operatorName, beganAt: beganAt)
+                } else {
+                    let etcd = DemoConfiguration.installedEtcd()
+                    setting = try DrillSetting.embedded(
+                        id: id, plan, seed: seed, store: try storeName(plan, etcd: etcd), etcd: etcd, operatorName: operatorName, beganAt: beganAt)
+                }
             } catch let error as DrillFailure { throw Failure(error.description, code: error.code) }
+            if setting.mode == .liveGroup { try ask(setting) }
             try await DrillCommand.carry(setting, in: directory, output)
         }
 
-        private func plan() throws -> DrillPlan {
+        /// nil: an embedded drill.
+        private func liveConfiguration() throws -> String? {
+            guard live else {
+                let odd = [("--config", config), ("--group", group), ("--origin", origin), ("--to", to)].first { $0.1 != nil }?.0
+                if let odd { throw Failure("\(odd) is for real clusters; add --live, or leave it out", code: 2) }
+                return nil
+            }
+            if store != nil { throw Failure("--store is for embedded drills; with --live the store is the one of --config", code: 2) }
+            guard let config else { throw Failure("--live takes --config worker.yaml, which names clusters and store", code: 2) }
+            return config
+        }
+
+        private func ask(_ setting: DrillSetting) throws {
+            if yes { return }
+            guard isatty(STDIN_FILENO) == 1 else {
+                throw Failure("--group \(setting.group) moves a real group, and there is no terminal to ask at: add --yes when that is meant", code: 2)
+            }
+            Console.write(
+                "This moves the real group \(setting.group), origin \(setting.origin), to \(setting.target) and back. Ctrl-C stops it in any phase. Go on? [y/N] ",
+                to: STDERR_FILENO)
+            guard ["y", "yes"].contains(readLine()?.lowercased()) else { throw Failure("nothing was touched", code: 2) }
+        }
+
+        private func chosenPlan() throws -> DrillPlan {
             let names = DrillScenario.allCases.map(\.rawValue).joined(separator: ", ")
-            guard let scenario else { throw Failure("say what to rehearse: --scenario with one of \(names)", code: 2) }
+            if let file = plan {
+                guard scenario == nil else { throw Failure("--scenario and --plan: the plan names its scenario; leave one of the two out", code: 2) }
+                do {
+                    var plan = try DrillPlan.load(path: file)
+                    if let reason { plan.reason = reason }
+                    return plan
+                } catch let error as DrillFailure { throw Failure(error.description, code: error.code) }
+            }
+            guard let scenario else { throw Failure("say what to rehearse: --plan with a file, or --scenario with one of \(names)", code: 2) }
             guard let known = DrillScenario(rawValue: scenario) else {
                 throw Failure("--scenario \(scenario): no such scenario; one of \(names) would be right", code: 2)
             }

@@ -46,7 +46,7 @@ enum FixedDrill {
                 $0.snapshot = [.init(partition: 0, offset: 103, cluster: "A", beyond: []), .init(partition: 1, offset: 203, cluster: "A", beyond: [])]
             }, mark(.cut, 6), entry(6.1, .phaseEnded) { ($0.phase, $0.outcome, $0.text) = (.cut, .done, "kill -9 of everything in eqiad") },
         ]
-        entries += [entry(6.1, .phaseStarted) { $0.phase = .drain }, mark(.detected, 7)]
+        entries += [entry(6.1, .phaseStarted) { $0.phase = .drain }, mark(.detected, 7), entry(7.1, .stranded) { $0.count = 2 }]
         entries += [entry(7.2, .phaseEnded) { ($0.phase, $0.outcome, $0.text) = (.drain, .done, "un-drainable: 5 events are past the checkpoints") }]
         entries += [entry(7.2, .phaseStarted) { $0.phase = .fence }, mark(.asked, 7.2), mark(.raised, 7.25), mark(.leaseOver, 9.25)]
         entries += [entry(9.3, .phaseEnded) { ($0.phase, $0.outcome, $0.text) = (.fence, .done, "epoch 2") }]

@@ -99,7 +99,7 @@ struct DrillAccount: Sendable {
             }
             if accepted.count > 1, counts.repeatSamples.count < Self.sampleLimit { counts.repeatSamples.append(sample(event)) }
         }
-        if state.setting?.plan.scenario == .datacenterLoss { counts.stranded = stranded }
+        counts.stranded = state.stranded
         counts.fencedActions = fencedActions
         return counts
     }
@@ -118,12 +118,6 @@ struct DrillAccount: Sendable {
         guard event.due == nil, calls[event.id]?.contains(where: \.refused) != true else { return false }
         guard let stored = state.snapshot.first(where: { $0.partition == event.partition }) else { return false }
         return event.offset < stored.offset || stored.beyond.contains(Fingerprint.ofIdentity(event.id).bits)
-    }
-
-    /// Produced before the cut, and first touched after the datacenter was back.
-    private var stranded: Int {
-        guard let back = state.marks[.homeBack] else { return 0 }
-        return events.values.count { event in event.at < cut && (calls[event.id]?.first).map { $0.at >= back } ?? true }
     }
 
     private var fencedActions: Int {

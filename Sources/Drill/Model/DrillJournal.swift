@@ -19,7 +19,7 @@ public struct DrillEntry: Codable, Sendable, Hashable {
     public enum Kind: String, Codable, Sendable {
         /// The first line: plan, origin, how it is run.
         case began
-        case phaseStarted, phaseEnded, mark, checks, snapshot, resumes, gaps
+        case phaseStarted, phaseEnded, mark, checks, snapshot, stranded, resumes, gaps
         /// Somebody went on with a drill that had been interrupted.
         case resumed
         case note
@@ -43,6 +43,7 @@ public struct DrillEntry: Codable, Sendable, Hashable {
     public var move: DrillReport.MoveName?
     public var gaps: [String]?
     public var epoch: Int64?
+    public var count: Int?
 
     init(at: Double, _ kind: Kind) {
         self.at = at
@@ -108,6 +109,8 @@ public struct DrillState: Sendable {
     public private(set) var resumes: [DrillReport.MoveName: [DrillReport.Resumption]] = [:]
     public private(set) var epochs: [DrillReport.MoveName: Int64] = [:]
     public private(set) var gaps: [String] = []
+    /// Acknowledged events that had not reached the target's cluster when the origin's was cut off.
+    public private(set) var stranded = 0
     public private(set) var interruptions: [DrillReport.Interruption] = []
     public private(set) var notes: [DrillReport.Note] = []
     public private(set) var ended: String?
@@ -137,6 +140,7 @@ public struct DrillState: Sendable {
             guard let move = entry.move else { throw Disorder(description: "resumes of no move") }
             resumes[move] = entry.resumes ?? []
             epochs[move] = entry.epoch
+        case .stranded: stranded = entry.count ?? 0
         case .gaps: gaps = entry.gaps ?? []
         case .resumed: interruptions.append(DrillReport.Interruption(phase: current?.rawValue ?? "", stopped: last, resumed: entry.at))
         case .note: notes.append(DrillReport.Note(at: entry.at, text: entry.text ?? ""))

@@ -68,6 +68,8 @@ public struct DrillReport: Codable, Sendable, Hashable {
     /// How one partition was gone on with.
     public struct Resumption: Codable, Sendable, Hashable {
         public var partition: Int32
+        /// Of a real group, which may have several; else nil.
+        public var topic: String?
         /// Where the checkpoint stood, in the cluster where it was measured; nil: there was none.
         public var checkpointOffset: Int64?
         public var resumedOffset: Int64
@@ -77,6 +79,8 @@ public struct DrillReport: Codable, Sendable, Hashable {
 
     public struct PartitionMove: Codable, Sendable, Hashable {
         public var partition: Int32
+        /// What people read: the topic too, where a real group has several.
+        public var label: String { resumption?.topic.map { "\($0)/\(partition)" } ?? "\(partition)" }
         public var resumption: Resumption?
         /// Seconds in which nobody acted on it; nil: one of the two sides never did.
         public var pause: Double?
@@ -131,7 +135,7 @@ public struct DrillReport: Codable, Sendable, Hashable {
         public var lostSamples: [Sample] = []
         public var repeats = Repeats()
         public var repeatSamples: [Sample] = []
-        /// Acknowledged in the lost datacenter and not mirrored when it was cut off: they waited there.
+        /// Acknowledged in the lost datacenter and not mirrored when it was cut off, acted on or not.
         public var stranded = 0
         /// Calls for ids that nobody produced.
         public var strangers = 0

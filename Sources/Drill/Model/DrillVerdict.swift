@@ -1,10 +1,11 @@
 /// Holds a drill's objectives against what it measured. Pure.
 enum DrillVerdict {
     /// - Parameters:
+    ///   - isCounted: false: a real group's move, which is judged by what its workers wrote.
     ///   - ended: `done`, `aborted`, or why it could not be carried through.
     static func judge(
         _ objectives: DrillPlan.Objectives, _ moves: [DrillReport.Move], _ counts: DrillReport.Counts, checks: [DrillReport.Check], cut: Double?,
-        ended: String?
+        ended: String?, isCounted: Bool = true
     ) -> DrillReport.Verdict {
         var results: [DrillReport.Objective] = []
         func add(_ name: String, _ wanted: Double?, _ measured: Double?, _ unit: String) {
@@ -12,7 +13,7 @@ enum DrillVerdict {
             results.append(.init(name: name, wanted: wanted, measured: measured, unit: unit, met: measured.map { $0 <= wanted } ?? false))
         }
         let isOver = ended == "done"
-        func whenOver(_ count: Int) -> Double? { isOver ? Double(count) : nil }
+        func whenOver(_ count: Int) -> Double? { isOver && (isCounted || GroupAccount.isExact(moves)) ? Double(count) : nil }
         let there = moves.first { $0.name == .switchOver }, home = moves.first { $0.name == .home }
         add("rto", objectives.rto, there?.withoutOwner, "s")
         add("rto_home", objectives.rtoHome, home?.withoutOwner, "s")
@@ -31,7 +32,7 @@ enum DrillVerdict {
         if !red.isEmpty { complaints.append("preflight is red: \(red.map(\.name).joined(separator: ", "))") }
         if counts.strangers > 0 { complaints.append("\(counts.strangers) calls for ids that nobody produced") }
         if counts.repeats.before > 0 { complaints.append("\(counts.repeats.before) events were repeated before anything happened") }
-        if isOver, counts.acted == 0 { complaints.append("no canary was acted on") }
+        if isOver, isCounted, counts.acted == 0 { complaints.append("no canary was acted on") }
         // Not an objective that could be left out.
         if isOver, counts.lost > 0, objectives.lost == nil { complaints.append("\(counts.lost) events were lost") }
         return .init(met: isOver && complaints.isEmpty && results.allSatisfy(\.met), objectives: results, complaints: complaints)

@@ -76,7 +76,7 @@ public struct DrillMarkdown {
                 ["produced (acknowledged)", "\(counts.produced)"], ["acted on", "\(counts.acted)"], ["lost", "\(counts.lost)"],
                 ["repeated by the switch", "\(repeats.bySwitch)"], ["of these named as done by a checkpoint", "\(repeats.known)"],
                 ["repeated by the way home", "\(repeats.byHome)"], ["repeated by an interruption of the drill", "\(repeats.byInterruption)"],
-                ["waited in the lost datacenter", "\(counts.stranded)"], ["actions of the fenced side", "\(counts.fencedActions)"],
+                ["in the lost datacenter alone at the cut", "\(counts.stranded)"], ["actions of the fenced side", "\(counts.fencedActions)"],
                 ["gap events", "\(counts.gaps.count)"],
             ], numbers: [1])
         lines += counts.gaps.map { "- gap: \($0)" }
@@ -106,7 +106,7 @@ public struct DrillMarkdown {
                     ["partition", "checkpoint", "resumed at", "found by", "nobody acted for", "repeated", "repeats span"],
                     move.partitions.map { partition in
                         [
-                            "\(partition.partition)", partition.resumption?.checkpointOffset.map(String.init) ?? "none",
+                            partition.label, partition.resumption?.checkpointOffset.map(String.init) ?? "none",
                             partition.resumption.map { "\($0.resumedOffset)" } ?? "-", DrillWords.method(partition),
                             DrillWords.seconds(partition.pause), "\(partition.repeats)", DrillWords.seconds(partition.repeatSeconds),
                         ]

@@ -153,7 +153,7 @@ public struct DrillPage {
                         ["partition", "checkpoint", "resumed at", "found by", "nobody acted", "repeated", "they span"],
                         move.partitions.map { partition in
                             [
-                                "\(partition.partition)", partition.resumption?.checkpointOffset.map(String.init) ?? "none",
+                                e(partition.label), partition.resumption?.checkpointOffset.map(String.init) ?? "none",
                                 partition.resumption.map { "\($0.resumedOffset)" } ?? "-", e(DrillWords.method(partition)),
                                 DrillWords.seconds(partition.pause), "\(partition.repeats)", DrillWords.seconds(partition.repeatSeconds),
                             ]
@@ -166,7 +166,7 @@ public struct DrillPage {
         let rows = [
             ("produced (acknowledged)", counts.produced), ("acted on", counts.acted), ("lost", counts.lost), ("repeated by the switch", repeats.bySwitch),
             ("of these named as done by a checkpoint", repeats.known), ("repeated by the way home", repeats.byHome),
-            ("repeated by an interruption of the drill", repeats.byInterruption), ("waited in the lost datacenter", counts.stranded),
+            ("repeated by an interruption of the drill", repeats.byInterruption), ("in the lost datacenter alone at the cut", counts.stranded),
             ("actions of the fenced side", counts.fencedActions), ("gap events", counts.gaps.count),
         ]
         return section(

@@ -52,13 +52,11 @@ enum DrillWords {
     /// What happened, in a sentence or two.
     static func summary(_ report: DrillReport) -> String {
         let counts = report.counts
+        let moves = report.moves.map { "\($0.kind.capitalized) from \($0.from) to \($0.to): nobody acted for \(seconds($0.withoutOwner))." }
+        if report.mode == .liveGroup { return moves.joined(separator: " ") }
         var text = "\(counts.produced) events were produced, \(counts.acted) of them acted on, \(counts.lost) lost, \(counts.repeats.byMoves) repeated"
         if counts.repeats.byMoves > 0 { text += " (\(counts.repeats.known) of them known as done)" }
-        text += "."
-        for move in report.moves {
-            text += " \(move.kind.capitalized) from \(move.from) to \(move.to): nobody acted for \(seconds(move.withoutOwner))."
-        }
-        return text
+        return ([text + "."] + moves).joined(separator: " ")
     }
 
     static func method(_ move: DrillReport.PartitionMove) -> String { move.resumption?.method ?? "not reported" }
