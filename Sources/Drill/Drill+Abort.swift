@@ -8,8 +8,8 @@ import Logging
 extension Drill {
     private static let homeTimeout = Duration.seconds(120)
 
-    /// Gives a drill up that was interrupted, and brings things to a safe end. Embedded datacenters ended with the drill. Canaries of a live drill
-    /// are removed; a real group is taken home, and if that can't be done within two minutes the drill stays as it was.
+    /// Gives a drill up that was interrupted, and brings things to a safe end. Embedded datacenters ended with the drill. Of a live drill
+    /// the work is taken home, and if that can't be done within two minutes the drill stays as it was.
     /// - Parameter say: hears what is done, a line each.
     public static func abort(_ directory: URL, executable: String, say: @Sendable (String) -> Void) async throws -> DrillReport {
         var state = try DrillJournal.load(directory)
@@ -27,9 +27,16 @@ extension Drill {
         case .embedded: say("the embedded datacenters ended with the drill: nothing runs any more")
         case .liveCanary:
             let sites = try await live(setting, directory, executable)
+            do {
+                // The canaries' workers have to be there to take their work home.
+                try await sites.begin(isNew: false, homeIsUp: true)
+                try await takeHome(sites, setting, say)
+            } catch {
+                await sites.end()
+                throw error
+            }
             await sites.end()
             try await sites.cleanUp()
-            say("the canary topics and the canary group \(setting.group) are removed")
         case .liveGroup:
             let sites = try await live(setting, directory, executable)
             do { try await takeHome(sites, setting, say) } catch {
@@ -47,7 +54,7 @@ extension Drill {
 
     private static func live(_ setting: DrillSetting, _ directory: URL, _ executable: String) async throws -> any DrillSites {
         let configuration = try setting.configuration.map { try WorkerConfiguration.load(path: $0) }
-        let target = try DrillTarget(directory, clock: DrillClock(began: setting.beganAt))
+        let target = try DrillTarget(directory, drill: setting.id, clock: DrillClock(began: setting.beganAt))
         return try await sites(setting, configuration, executable, directory, target)
     }
 

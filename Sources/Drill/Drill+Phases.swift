@@ -258,7 +258,7 @@ extension Drill {
     func soak() async throws -> String {
         let before = target.count
         try await watch(plan.times.soak)
-        return "\(DrillWords.seconds(plan.times.soak)), \(target.count - before) events acted on"
+        return DrillWords.seconds(plan.times.soak) + (setting.mode == .liveGroup ? "" : ", \(target.count - before) events acted on")
     }
 
     func goHome() async throws -> String {

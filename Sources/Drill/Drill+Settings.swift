@@ -58,7 +58,7 @@ extension DrillSetting {
         }
         return DrillSetting(
             id: id, plan: plan, mode: group == nil ? .liveCanary : .liveGroup, seed: seed, store: store, origin: origin, target: target,
-            group: group ?? LiveSites.group(id), configuration: URL(fileURLWithPath: file).path, operatorName: operatorName, beganAt: beganAt,
+            group: group ?? LiveSites.group, configuration: URL(fileURLWithPath: file).path, operatorName: operatorName, beganAt: beganAt,
             version: Worker.version)
     }
 }

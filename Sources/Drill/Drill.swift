@@ -74,7 +74,7 @@ public actor Drill {
             try state.apply(entry)
             try journal.write(entry)
         }
-        target = try DrillTarget(directory, clock: clock)
+        target = try DrillTarget(directory, drill: self.setting.id, clock: clock)
         produced = try DrillProduced(directory)
         configuration = try self.setting.configuration.map { try WorkerConfiguration.load(path: $0) }
         sites = try await Self.sites(self.setting, configuration, executable, directory, target)
@@ -137,6 +137,13 @@ public actor Drill {
             if Task.isCancelled {
                 await stop()
                 throw error
+            }
+            if let refusal = error as? DrillFailure, refusal.code == 2, state.phases.isEmpty {
+                // Nothing was begun: there is nothing to report on, or to go on with.
+                try write(.ended) { $0.text = "refused" }
+                await stop()
+                try? await sites.cleanUp()
+                throw refusal
             }
             try fail(error)
         }
@@ -212,7 +219,7 @@ public actor Drill {
 
     func startLoad() throws {
         guard load == nil else { return }
-        load = try DrillLoad(plan.load, sites: sites, produced: produced, clock: clock, seed: setting.seed &+ UInt64(1 + produced.count))
+        load = try DrillLoad(plan.load, sites: sites, drill: setting.id, produced: produced, clock: clock, seed: setting.seed &+ UInt64(1 + produced.count))
     }
 
     private func status() {

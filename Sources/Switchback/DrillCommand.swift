@@ -78,7 +78,7 @@ struct DrillCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Give an interrupted drill up, safely.",
             discussion: """
-                Embedded datacenters ended with the drill: only the report is written. Of a live drill the work is taken home, and what the drill made is removed.
+                Embedded datacenters ended with the drill: only the report is written. Of a live drill the work is taken home; canary topics and group stay for the next one.
                 Exit status 0 when the end is safe.
 
                 Example:

@@ -31,6 +31,7 @@ final class DrillDisplay: Sendable {
             switch line.message {
             case .phase(_, let title): write(at + paint(title, .bold), &state)
             case .phaseEnded(_, .done, let detail): write(at + "  " + paint("✓ ", .green) + detail, &state)
+            case .phaseEnded(_, .skipped, let detail): write(at + "  - skipped: " + detail, &state)
             case .phaseEnded(_, let outcome, let detail): write(at + "  " + paint("✗ \(outcome.rawValue): ", .red) + detail, &state)
             case .note(let text): write(at + "  " + text, &state)
             case .status(let produced, let acted, let waiting, let phase, let total):

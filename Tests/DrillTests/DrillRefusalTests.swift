@@ -51,7 +51,7 @@ struct DrillRefusalTests {
         ("scenario: planned\nload: {rate: 0}\n", "plan.yaml:2:", "a number from 1"),
         ("scenario: planned\nload: {speed: 5}\n", "plan.yaml:2:", "unknown key \"speed\""),
         ("scenario: zombie\ntimes: {fault: 1s}\n", "plan.yaml:2:", "twice the lease"),
-        ("scenario: [\n", "plan.yaml:", "not YAML"),
+        ("scenario: [\n", "plan.yaml:", "not valid YAML"),
     ])
     func plans(_ text: String, _ place: String, _ says: String) {
         do {

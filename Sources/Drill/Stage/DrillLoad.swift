@@ -61,7 +61,7 @@ final class DrillLoad: Sendable {
     /// Seconds until a delayed event is due, at least; up to as much again.
     private static let delay = 2.0
 
-    init(_ load: DrillPlan.Load, sites: any DrillSites, produced: DrillProduced, clock: DrillClock, seed: UInt64) throws {
+    init(_ load: DrillPlan.Load, sites: any DrillSites, drill: String, produced: DrillProduced, clock: DrillClock, seed: UInt64) throws {
         var client = sites.client(sites.key.origin, "canaries")
         client.settings["message.timeout.ms"] = "5000"
         let producer = try KafkaProducer(client)
@@ -76,7 +76,7 @@ final class DrillLoad: Sendable {
                     try? await Task.sleep(for: .milliseconds(10))
                     continue
                 }
-                let batch = (0..<due).map { Self.event(&random, load, clock, number: sent + $0) }
+                let batch = (0..<due).map { Self.event(&random, drill, load, clock, number: sent + $0) }
                 do {
                     try produced.sending(batch)
                     let results = await producer.send(contentsOf: batch.map { Self.record($0, topic: topic, clock) })
@@ -98,12 +98,12 @@ final class DrillLoad: Sendable {
         }
     }
 
-    private static func event(_ random: inout SeededRandom, _ load: DrillPlan.Load, _ clock: DrillClock, number: Int) -> ProducedEvent {
+    private static func event(_ random: inout SeededRandom, _ drill: String, _ load: DrillPlan.Load, _ clock: DrillClock, number: Int) -> ProducedEvent {
         let lot = Double(random.next() >> 11) / Double(1 << 53)
         let isFailing = lot < load.failing, isDelayed = !isFailing && lot < load.failing + load.delayed
         let now = clock.now
         return ProducedEvent(
-            id: (isFailing ? DrillTarget.failingPrefix : "") + random.nextID(), partition: Int32(number % Int(load.partitions)), offset: -1, at: now,
+            id: DrillTarget.prefix(drill) + (isFailing ? DrillTarget.failing : "") + random.nextID(), partition: Int32(number % Int(load.partitions)), offset: -1, at: now,
             due: isDelayed ? now + delay * (1 + Double(random.next() >> 11) / Double(1 << 53)) : nil)
     }
 

@@ -19,15 +19,20 @@ final class DrillTarget: Sendable {
     private let random: Mutex<SystemRandomNumberGenerator> = .init(.init())
 
     static let name = "calls.jsonl"
-    /// What an id begins with that is refused at first.
-    static let failingPrefix = "f-"
+    /// What canaries' ids begin with: those of another drill, which may still lie in a live drill's topics, are answered and not counted.
+    private let prefix: String
+
+    static func prefix(_ drill: String) -> String { drill + "-" }
+    /// What then follows in an id that is refused at first.
+    static let failing = "f-"
 
     /// Thrown at a call that is refused: the sink answers it with status 500.
     struct Refused: Error {}
 
-    /// - Parameter known: of earlier runs of the same drill.
-    init(_ directory: URL, clock: DrillClock) throws {
+    /// Knows the calls of earlier runs of the same drill.
+    init(_ directory: URL, drill: String, clock: DrillClock) throws {
         self.clock = clock
+        prefix = Self.prefix(drill)
         let file = directory.appending(path: Self.name)
         let known = try Self.load(directory)
         var state = State()
@@ -43,9 +48,10 @@ final class DrillTarget: Sendable {
 
     /// One call; takes some milliseconds, as a service would. Throws `Refused`.
     func call(_ id: String, _ datacenter: Datacenter) async throws {
+        guard id.hasPrefix(prefix) else { return }
         let (line, refused) = state.withLock { state in
             let isFirst = state.seen.insert(id).inserted
-            let call = TargetCall(id: id, datacenter: datacenter.name, at: clock.now, refused: isFirst && id.hasPrefix(Self.failingPrefix))
+            let call = TargetCall(id: id, datacenter: datacenter.name, at: clock.now, refused: isFirst && id.dropFirst(prefix.count).hasPrefix(Self.failing))
             state.calls.append(call)
             if !call.refused { state.accepted.insert(id) }
             state.last = call.at

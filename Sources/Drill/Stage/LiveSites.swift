@@ -21,9 +21,11 @@ final class LiveSites: DrillSites {
     private let processes = Mutex<[Datacenter: LeashedProcess]>([:])
 
     /// Streams of this beginning are never matched by a rule's expression (Docs/Configuration.md).
-    static func stream(_ id: String) -> String { "switchback.drill-\(id).canary" }
-    static func service(_ id: String) -> String { "switchback.drill-\(id)" }
-    static func group(_ id: String) -> String { service(id) + "-canary" }
+    static let stream = "switchback.drill.canary"
+    static let service = "switchback.drill"
+    static let group = "switchback.drill-canary"
+    /// How long canaries are kept, in milliseconds: a day.
+    private static let retention = "86400000"
 
     private static let timeout = Duration.seconds(10)
 
@@ -38,7 +40,7 @@ final class LiveSites: DrillSites {
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         (self.setting, self.configuration, self.executable, self.directory, self.target) = (setting, configuration, executable, directory, target)
         key = AssignmentKey(group: setting.group, origin: origin)
-        topic = OriginTopic(origin: origin, stream: Self.stream(setting.id)).topic
+        topic = OriginTopic(origin: origin, stream: Self.stream).topic
         sink = try await Sink(seed: setting.seed, work: work) { _, _ in }
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
@@ -52,6 +54,7 @@ final class LiveSites: DrillSites {
     // MARK: Processes
 
     func begin(isNew: Bool, homeIsUp: Bool) async throws {
+        try await takeLock()
         if isNew { try await makeTopic() }
         for datacenter in homeIsUp ? [key.origin, target] : [target] { try startWorker(datacenter) }
         try await wait("the canaries' workers to report") { [self] in
@@ -62,14 +65,24 @@ final class LiveSites: DrillSites {
 
     private func makeTopic() async throws {
         let admin = try KafkaAdmin(client(key.origin, "admin"))
-        let made = try await admin.createTopics([NewTopic(topic, partitions: setting.plan.load.partitions)], timeout: Self.timeout)
-        await admin.close()
-        do { for result in made.values { try result.get() } } catch {
-            throw DrillFailure("the canary topic \(topic) can't be made in \(key.origin): \(error); let this user create topics")
+        let count = Int(setting.plan.load.partitions)
+        let present = try await admin.metadata(.all, timeout: Self.timeout).topics.first { $0.name == topic && $0.failure == nil }?.partitions.count
+        if let present, present != count {
+            await admin.close()
+            throw DrillFailure("the canary topic \(topic) of an earlier drill has \(present) partitions, not \(count): say 'load: {partitions: \(present)}' in the plan, or delete the topic in both clusters")
         }
+        if present == nil {
+            let topic = NewTopic(topic, partitions: setting.plan.load.partitions, settings: ["retention.ms": Self.retention])
+            let made = try await admin.createTopics([topic], timeout: Self.timeout)
+            do { for result in made.values { try result.get() } } catch {
+                await admin.close()
+                throw DrillFailure("the canary topic \(topic.name) can't be made in \(key.origin): \(error); let this user create topics")
+            }
+        }
+        await admin.close()
         let mirrored = try KafkaAdmin(client(target, "admin"))
         defer { Task { await mirrored.close() } }
-        try await wait("the mirror to make \(topic) in \(target); does it carry '\(key.origin).*'?") { [topic, setting] in
+        try await wait("the mirror to make \(topic) in \(target); does it carry '\(key.origin).*', and how often does it look for new topics?") { [topic, setting] in
             try await mirrored.metadata(.all, timeout: Self.timeout).topics.first { $0.name == topic }?.partitions.count
                 == Int(setting.plan.load.partitions)
         }
@@ -121,25 +134,29 @@ final class LiveSites: DrillSites {
         await sink.stop()
     }
 
-    /// Takes the canary topics out of both clusters and the canary group out of the store. What can't be removed is said, and harms nobody.
+    /// Lets the next drill begin. The canary topics and the canary group stay for it: a mirror may take minutes to notice a new topic.
     func cleanUp() async throws {
-        defer { Task { [store] in await store.close() } }
-        for datacenter in [key.origin, target] {
-            let admin = try KafkaAdmin(client(datacenter, "admin"))
-            let mine = try await admin.metadata(.all, timeout: Self.timeout).topics.map(\.name).filter { name in
-                guard let topic = OriginTopic(topic: name, known: configuration.datacenters.keys) else { return false }
-                return topic.stream.hasPrefix(Self.service(setting.id) + ".")
-            }
-            if !mine.isEmpty { _ = try await admin.deleteTopics(mine, timeout: Self.timeout) }
-            await admin.close()
+        let stored = try await store.get(Self.lock)
+        if let stored, stored.bytes == Array(setting.id.utf8) {
+            _ = try await store.commit(StoreTransaction(expected: [Self.lock: stored.revision], writes: [Self.lock: .delete]))
         }
-        for kind in ["assignments", "checkpoints", "history", "resumes", "gaps", "standby"] {
-            let keys = try await store.list(under: StoreKey(kind, key.group)).entries.keys.sorted()
-            for first in stride(from: 0, to: keys.count, by: 50) {
-                var transaction = StoreTransaction()
-                for key in keys[first..<min(first + 50, keys.count)] { transaction.writes[key] = .delete }
-                _ = try await store.commit(transaction)
+        await store.close()
+    }
+
+    private static let lock = StoreKey("drills", group)
+
+    /// One drill at a time uses the canaries of a store.
+    private func takeLock() async throws {
+        let own = Array(setting.id.utf8)
+        if let stored = try await store.get(Self.lock) {
+            guard stored.bytes == own else {
+                throw DrillFailure(
+                    "drill \(String(decoding: stored.bytes, as: UTF8.self)) uses the canaries of this store; end it there with 'switchback drill resume' or 'switchback drill abort'", code: 2)
             }
+            return
+        }
+        if case .conflict = try await store.commit(StoreTransaction(expected: [Self.lock: 0], writes: [Self.lock: .put(own)])) {
+            throw DrillFailure("another drill has just begun to use the canaries of this store; wait for its end", code: 2)
         }
     }
 }
@@ -160,7 +177,7 @@ enum LiveClients {
 
     /// The worker.yaml of a canary worker: clusters, store and times as the real one has them, a service and a rule of its own.
     static func worker(_ configuration: WorkerConfiguration, _ datacenter: Datacenter, _ setting: DrillSetting, sink: Int) -> String {
-        var lines = ["service: \(LiveSites.service(setting.id))", "datacenter: \(datacenter)", "datacenters:"]
+        var lines = ["service: \(LiveSites.service)", "datacenter: \(datacenter)", "datacenters:"]
         for (name, cluster) in configuration.datacenters.sorted(by: { $0.key < $1.key }) {
             lines += ["  \(name):", "    bootstrap: \(quoted(cluster.bootstrap))"]
             if !cluster.kafka.isEmpty {
@@ -185,7 +202,7 @@ enum LiveClients {
             "identity: json:meta.id", "lease: \(milliseconds(configuration.lease))", "session_timeout: \(milliseconds(configuration.sessionTimeout))",
             "drain_timeout: 5s",
             "checkpoints: {interval: \(milliseconds(checkpoints.interval)), commit_interval: \(milliseconds(checkpoints.commitInterval)), hold: \(milliseconds(checkpoints.hold))}",
-            "rules:", "  canary:", "    topic: \(LiveSites.stream(setting.id))", "    group: \(setting.group)", "    origins: \(setting.origin)",
+            "rules:", "  canary:", "    topic: \(LiveSites.stream)", "    group: \(setting.group)", "    origins: \(setting.origin)",
         ]
         lines += DrillRule.lines.map { "    " + $0 }
         lines += ["    exec:", "      method: post", "      uri: 'http://127.0.0.1:\(sink)/propagate/\(datacenter)/{message.meta.id}'", ""]
