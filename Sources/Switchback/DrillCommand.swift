@@ -184,7 +184,7 @@ extension DrillCommand {
                   switchback drill run --scenario planned --store sqlite --output json
                   switchback drill run --plan Docs/drill-plan.yaml
                   switchback drill run --live --config worker.yaml --scenario planned
-                  switchback drill run --live --config worker.yaml --scenario planned --group demo-notify_edits --yes
+                  switchback drill run --live -c worker.yaml --scenario planned -g purge --yes
                 """)
 
         @Option(help: ArgumentHelp("A built-in scenario: \(DrillScenario.allCases.map(\.rawValue).joined(separator: ", ")).", valueName: "name"))

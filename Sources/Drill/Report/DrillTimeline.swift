@@ -82,7 +82,8 @@ struct DrillTimeline {
             if let at = report.marks[mark.rawValue] { found.append(Moment(at: at, name: name, short: short, style: style)) }
         }
         let isForced = report.scenario.isForced
-        add(.cut, isForced ? "\(report.origin) is cut off" : "order to move", isForced ? "cut" : "order", isForced ? "cut" : "order")
+        let fault = report.scenario == .zombie ? "\(report.origin)'s worker stands still" : "\(report.origin) is cut off"
+        add(.cut, isForced ? fault : "order to move", isForced ? "cut" : "order", isForced ? "cut" : "order")
         add(.raised, "\(report.target) owns it", report.target, "raised")
         if report.scenario == .datacenterLoss { add(.homeBack, "\(report.origin) is back", "back", "order") }
         if report.scenario == .zombie { add(.faultOver, "the zombie wakes up", "wakes", "order") }
