@@ -81,10 +81,14 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Offsets", dependencies: ["ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging], swiftSettings: strict),
+        .target(
+            name: "Drill",
+            dependencies: ["Demo", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, httpClient, nioCore],
+            swiftSettings: strict),
         .executableTarget(
             name: "Switchback",
             dependencies: [
-                "Offsets", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
+                "Drill", "Offsets", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
                 .product(name: "TextTable", package: "TextTable"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -129,6 +133,10 @@ let package = Package(
         .testTarget(
             name: "OffsetsTests",
             dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
+            name: "DrillTests",
+            dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
+            exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
