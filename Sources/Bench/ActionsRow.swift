@@ -1,4 +1,5 @@
 import ArgumentParser
+import ChangePropagation
 import Foundation
 import Hummingbird
 import Logging
@@ -153,7 +154,7 @@ struct SinkCommand: AsyncParsableCommand {
                 continuation.yield(channel.localAddress?.port ?? 0)
                 continuation.finish()
             }, logger: logger)
-        let server = Task { try await application.run() }
+        let server = Task { [logger] in try await GracefulServer.run(application, logger: logger) }
         for await port in ports { await ServingProcess.announce("127.0.0.1:\(port)") }
         server.cancel()
         _ = await server.result

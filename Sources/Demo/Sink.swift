@@ -43,9 +43,9 @@ package final class Sink: Sendable {
                 continuation.yield(channel.localAddress?.port ?? 0)
                 continuation.finish()
             }, logger: logger)
-        server = Task {
+        server = Task { [logger] in
             defer { continuation.finish() }
-            try await application.run()
+            try await GracefulServer.run(application, logger: logger)
         }
         var found = 0
         for await port in ports { found = port }

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 #if canImport(FoundationNetworking)
 import FoundationNetworking
 #endif
@@ -37,6 +38,38 @@ struct EndpointTests {
             let (data, response) = try await URLSession.shared.data(from: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
             return ((response as? HTTPURLResponse)?.statusCode ?? 0, String(decoding: data, as: UTF8.self))
         }
+    }
+
+    @Test("A server that ends while connections come in ends alone, not its process")
+    func endsWhileConnectionsComeIn() async throws {
+        for _ in 0..<50 {
+            let (ports, continuation) = AsyncStream<Int>.makeStream()
+            let server = StatusServer(
+                address: ("127.0.0.1", 0), readyLag: .seconds(300), datacenter: eqiad, datacenters: [eqiad], logger: WorkerWorld.quiet) { [] }
+            let task = Task { try await server.run { continuation.yield($0) } }
+            var port = 0
+            for await found in ports {
+                port = found
+                break
+            }
+            // Accepted in one go, and not looked at yet when the end comes.
+            let sockets = (0..<32).map { _ in Self.connect(port) }
+            task.cancel()
+            try await task.value
+            for socket in sockets { close(socket) }
+        }
+    }
+
+    private static func connect(_ port: Int) -> Int32 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        _ = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        return descriptor
     }
 
     @Test("Metrics count what was read, matched, acted on and how, and how far it is behind")

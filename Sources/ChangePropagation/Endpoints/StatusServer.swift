@@ -26,7 +26,7 @@ struct StatusServer: Sendable {
         let application = Application(
             router: router, configuration: .init(address: .hostname(address.host, port: address.port)),
             onServerRunning: { listening($0.localAddress?.port ?? 0) }, logger: quiet)
-        do { try await application.run() } catch is CancellationError { return } catch {
+        do { try await GracefulServer.run(application, logger: quiet) } catch is CancellationError { return } catch {
             throw Worker.StartFailure(description: "can't listen on \(address.host):\(address.port) (\(error)); choose another address under \"listen\"")
         }
     }
