@@ -2,17 +2,19 @@
 
 SHELL := /bin/bash
 SWIFT ?= swift
-PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config
+PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libcurl4-openssl-dev libhiredis-dev redis-server libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config chromium fonts-dejavu-core
 # What tells, per package, that it is there (the same order).
-PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
-	/usr/bin/kcat /usr/lib/python3/dist-packages/kafka/__init__.py /usr/bin/pkg-config
+PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h $(shell pkg-config --variable=includedir libcurl 2>/dev/null || echo /nowhere)/curl/curl.h /usr/include/hiredis/hiredis.h /usr/bin/redis-server /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
+	/usr/bin/kcat /usr/lib/python3/dist-packages/kafka/__init__.py /usr/bin/pkg-config \
+	/usr/bin/chromium /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo sim bench bench-check bench-handover bench-plan bench-describe man completions clean
+.PHONY: help deps build test demo drill sim bench bench-check bench-handover bench-plan bench-describe man completions clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
+	@echo "make drill        a rehearsal with a report: a datacenter is lost and comes back (SCENARIO=planned, zombie, …)"
 	@echo "make test         all tests (real brokers, real clients, real etcd)"
 	@echo "make build        debug build"
 	@echo "make sim          simulated failovers from seeds: make sim SEED=… RUNS=… (10000 unless given), MUTANTS=1 for the mutants"
@@ -50,6 +52,10 @@ test: deps
 demo: deps
 	$(SWIFT) build --product switchback
 	@$$($(SWIFT) build --show-bin-path)/switchback demo $(DEMO)
+
+drill: deps
+	$(SWIFT) build --product switchback
+	@$$($(SWIFT) build --show-bin-path)/switchback drill run --scenario $(or $(SCENARIO),dc-loss) $(DRILL)
 
 # A simulation is one thread: the seeds are shared among as many processes as there are cores.
 sim: deps

@@ -8,15 +8,15 @@ import Synchronization
 
 /// The service that the workers' actions call: notes every event id, takes some milliseconds over it, says yes. It
 /// stands outside both datacenters.
-final class Sink: Sendable {
-    let port: Int
+package final class Sink: Sendable {
+    package let port: Int
     private let server: Task<Void, any Error>
 
     /// Starts listening on a free port of 127.0.0.1.
     /// - Parameters:
     ///   - called: id of the event, and the datacenter whose worker called; comes before the answer goes out.
     ///   - work: what is waited for before the answer; nil: some milliseconds that `seed` decides.
-    init(
+    package init(
         seed: UInt64, work: (@Sendable (String, Datacenter) async throws -> Void)? = nil,
         called: @escaping @Sendable (String, Datacenter) -> Void
     ) async throws {
@@ -56,7 +56,7 @@ final class Sink: Sendable {
         port = found
     }
 
-    func stop() async {
+    package func stop() async {
         server.cancel()
         _ = await server.result
     }

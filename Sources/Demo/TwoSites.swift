@@ -25,6 +25,8 @@ package final class TwoSites: Sendable {
         package var lease = Duration.seconds(1)
         package var checkpointInterval = Duration.milliseconds(200)
         package var commitInterval = Duration.milliseconds(200)
+        /// How long a resume waits for the mirror to bring the tail.
+        package var hold = Duration.seconds(30)
         package var sessionTimeout = Duration.seconds(3)
         package var concurrency = 16
         /// Events per second of the producer.
@@ -35,8 +37,12 @@ package final class TwoSites: Sendable {
         package var patience = Duration.seconds(30)
         /// Starts a process; tests start one at a time.
         package var launch: @Sendable (Process) throws -> Void = { try $0.run() }
-        /// What the sink does before it answers; nil: it takes 2 to 16 ms.
+        /// What the sink does before it answers; nil: it takes 2 to 16 ms. What it throws becomes status 500.
         package var work: (@Sendable (String, Datacenter) async throws -> Void)?
+        /// The rule's lines but for its topic and its request.
+        package var rule = ["retry_limit: 0", "immediate_retries: 2", "on_failure: halt"]
+        /// Of eqiad's and codfw's brokers; nil: free ones.
+        package var brokerPorts: [Int]?
 
         package init(executable: String, directory: URL, seed: UInt64, etcd ports: [Int]) {
             self.executable = executable
@@ -89,7 +95,7 @@ package final class TwoSites: Sendable {
         let calls = CallBook()
         self.calls = calls
         sink = try await Sink(seed: settings.seed, work: settings.work) { id, datacenter in calls.note(id, datacenter) }
-        let free = try FreePorts.take(2)
+        let free = try settings.brokerPorts ?? FreePorts.take(2)
         ports = [Self.home: free[0], Self.away: free[1]]
         var logger = Logger(label: "switchback.sites")
         logger.logLevel = .critical
@@ -189,9 +195,8 @@ package final class TwoSites: Sendable {
     /// codfw.
     package func startClusters() async throws {
         for datacenter in [Self.home, Self.away] {
-            try start(.broker(datacenter))
+            try await startBroker(datacenter)
             let admin = try KafkaAdmin(client(datacenter, "admin"))
-            try await answer("\(datacenter)'s Kafka") { _ = try await admin.clusterID(timeout: .seconds(2)) }
             for result in try await admin.createTopics([NewTopic("\(datacenter).\(Self.stream)", partitions: settings.partitions)]).values {
                 try result.get()
             }
@@ -208,6 +213,14 @@ package final class TwoSites: Sendable {
             }
             await admin.close()
         }
+    }
+
+    /// Returns when it answers.
+    package func startBroker(_ datacenter: Datacenter) async throws {
+        try start(.broker(datacenter))
+        let admin = try KafkaAdmin(client(datacenter, "admin"))
+        try await answer("\(datacenter)'s Kafka") { _ = try await admin.clusterID(timeout: .seconds(2)) }
+        await admin.close()
     }
 
     private func age(_ admin: KafkaAdmin) async throws {
@@ -249,14 +262,12 @@ package final class TwoSites: Sendable {
             lease: \(milliseconds(settings.lease))
             session_timeout: \(milliseconds(settings.sessionTimeout))
             drain_timeout: 5s
-            checkpoints: {interval: \(milliseconds(settings.checkpointInterval)), commit_interval: \(milliseconds(settings.commitInterval))}
+            checkpoints: {interval: \(milliseconds(settings.checkpointInterval)), commit_interval: \(milliseconds(settings.commitInterval)), hold: \(milliseconds(settings.hold))}
             rules:
               propagate:
                 topic: \(Self.stream)
                 concurrency: \(settings.concurrency)
-                retry_limit: 0
-                immediate_retries: 2
-                on_failure: halt
+            \(settings.rule.map { "    " + $0 }.joined(separator: "\n"))
                 exec:
                   method: post
                   uri: 'http://127.0.0.1:\(sink.port)/propagate/\(datacenter)/{message.meta.id}'

@@ -1,6 +1,6 @@
 /// A map of a configuration file, read key by key. Each reader reports what is wrong, says what would be right, and gives
 /// nil; `finish` then reports every key that nobody asked for.
-final class ConfigurationMap {
+package final class ConfigurationMap {
     let node: ConfigurationNode
     /// Where this is, for messages: `rule "purge"`; empty for the whole file.
     let name: String
@@ -9,7 +9,7 @@ final class ConfigurationMap {
     private var later: Set<String> = []
 
     /// nil, after a report, when `node` is no map.
-    init?(_ node: ConfigurationNode, name: String) {
+    package init?(_ node: ConfigurationNode, name: String) {
         guard let entries = node.entries else {
             node.report("\(name.isEmpty ? "the file" : name) must be a map, not \(node.kind)")
             return nil
@@ -26,7 +26,7 @@ final class ConfigurationMap {
     func describe(_ key: String) -> String { name.isEmpty ? "\"\(key)\"" : "\"\(key)\" in \(name)" }
 
     /// The value of `key` whatever it is, or nil when the key is not there. A key without a value is reported.
-    func node(_ key: String) -> ConfigurationNode? {
+    package func node(_ key: String) -> ConfigurationNode? {
         if !asked.contains(key) { asked.append(key) }
         guard let entry = entries.first(where: { $0.key == key }) else { return nil }
         if entry.value.isNull {
@@ -36,7 +36,7 @@ final class ConfigurationMap {
         return entry.value
     }
 
-    func has(_ key: String) -> Bool { entries.contains { $0.key == key } }
+    package func has(_ key: String) -> Bool { entries.contains { $0.key == key } }
 
     /// Keys of features that are still to come: they are refused with a line of their own.
     func notSupportedYet(_ keys: [String]) {
@@ -55,12 +55,12 @@ final class ConfigurationMap {
         for entry in entries where predicate(entry.key) { later.insert(entry.key) }
     }
 
-    func reportMissing(_ key: String, _ whatItIs: String) {
+    package func reportMissing(_ key: String, _ whatItIs: String) {
         if !has(key) { node.report("\(describe(key)) is missing; \(whatItIs)") }
     }
 
     /// Reports the keys that were not asked for.
-    func finish() {
+    package func finish() {
         for entry in entries where !asked.contains(entry.key) && !later.contains(entry.key) {
             if node.document.isForeign {
                 entry.keyNode.warn("\(describe(entry.key)) has no counterpart here and is left out")
@@ -79,11 +79,11 @@ final class ConfigurationMap {
         value.report("\(describe(key)) must be \(expected), not \(value.kind)")
     }
 
-    func map(_ key: String, name: String? = nil) -> ConfigurationMap? {
+    package func map(_ key: String, name: String? = nil) -> ConfigurationMap? {
         node(key).flatMap { ConfigurationMap($0, name: name ?? describe(key)) }
     }
 
-    func string(_ key: String, _ expected: String = "a text") -> String? {
+    package func string(_ key: String, _ expected: String = "a text") -> String? {
         guard let value = node(key) else { return nil }
         return text(value, key, expected)
     }
@@ -113,7 +113,7 @@ final class ConfigurationMap {
         return items.compactMap { item in text(item, key, expected).map { ($0, item) } }
     }
 
-    func int(_ key: String, in range: ClosedRange<Int>) -> Int? {
+    package func int(_ key: String, in range: ClosedRange<Int>) -> Int? {
         guard let value = node(key) else { return nil }
         guard case .integer(let number)? = value.scalar, let number = Int(exactly: number), range.contains(number) else {
             wrong(value, key, "a whole number from \(range.lowerBound) to \(range.upperBound)")
@@ -122,7 +122,7 @@ final class ConfigurationMap {
         return number
     }
 
-    func number(_ key: String, in range: ClosedRange<Double>) -> Double? {
+    package func number(_ key: String, in range: ClosedRange<Double>) -> Double? {
         guard let value = node(key) else { return nil }
         let number: Double? =
             switch value.scalar {
@@ -147,7 +147,7 @@ final class ConfigurationMap {
     }
 
     /// - Parameter bareMilliseconds: whether a number without a unit is milliseconds, as in change-propagation's rules.
-    func duration(_ key: String, in range: ClosedRange<Duration>, bareMilliseconds: Bool = false) -> Duration? {
+    package func duration(_ key: String, in range: ClosedRange<Duration>, bareMilliseconds: Bool = false) -> Duration? {
         duration(key, in: range, bareUnit: bareMilliseconds ? .milliseconds(1) : nil)
     }
 
@@ -186,7 +186,7 @@ final class ConfigurationMap {
     }
 
     /// One of `choices`.
-    func choice<T>(_ key: String, _ choices: [(name: String, value: T)]) -> T? {
+    package func choice<T>(_ key: String, _ choices: [(name: String, value: T)]) -> T? {
         guard let value = node(key) else { return nil }
         let names = choices.map(\.name)
         if case .text(let text)? = value.scalar {

@@ -2,9 +2,9 @@ import Yams
 
 /// One node of a YAML file with its place. Reading it as something that it is not reports a problem and gives nil, so
 /// that all problems of a file come out together.
-struct ConfigurationNode {
+package struct ConfigurationNode {
     let node: Node
-    let document: YAMLDocument
+    package let document: YAMLDocument
 
     /// What a plain or quoted scalar stands for.
     enum Scalar: Equatable {
@@ -15,7 +15,7 @@ struct ConfigurationNode {
         case text(String)
     }
 
-    func report(_ message: String) { document.report(message, at: node) }
+    package func report(_ message: String) { document.report(message, at: node) }
     /// Something that is allowed, and likely not what is meant.
     func warn(_ message: String) { document.warn(message, at: node) }
 

@@ -6,7 +6,7 @@ import Yams
 ///
 /// Plain scalars are read by YAML 1.2's core schema: only `true` and `false` are booleans (a wiki called `no` stays a
 /// text), and dates stay texts.
-final class YAMLDocument {
+package final class YAMLDocument {
     /// A file larger than this is refused.
     static let maximumFileSize = 4 << 20
     /// Nodes with every alias written out, at most: aliases of aliases must not be able to fill the memory.
@@ -34,7 +34,7 @@ final class YAMLDocument {
     }
 
     /// Parses `text`. A file that is not YAML throws at once; repeated keys are reported with everything else.
-    static func parse(_ text: String, file: String, environment: [String: String] = [:]) throws(ConfigurationError) -> ConfigurationNode {
+    package static func parse(_ text: String, file: String, environment: [String: String] = [:]) throws(ConfigurationError) -> ConfigurationNode {
         let document = YAMLDocument(file: file, environment: environment)
         guard text.utf8.count <= maximumFileSize else {
             throw document.failure(line: 0, column: 0, "the file is larger than \(maximumFileSize >> 20) MiB")
@@ -68,7 +68,7 @@ final class YAMLDocument {
     }
 
     /// Throws everything that was reported, if anything was.
-    func finish() throws(ConfigurationError) {
+    package func finish() throws(ConfigurationError) {
         if !problems.isEmpty { throw ConfigurationError(problems: problems) }
     }
 

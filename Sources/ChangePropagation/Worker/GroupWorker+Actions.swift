@@ -5,9 +5,6 @@ import Logging
 
 /// Takes records through the rules, and runs the actions that they want within their slots.
 extension GroupWorker {
-    /// How many actions of the group run at once.
-    private var slots: Int { rules.map(\.concurrency).max() ?? 1 }
-
     func take(_ batch: RecordBatch) {
         let now = clock.monotonic()
         for run in batch.runs {
@@ -129,9 +126,11 @@ extension GroupWorker {
                 continue
             }
             idle = 0
+            readAhead.began()?.resume()
             if job.claims.isEmpty { start(job, origin: origin) } else { claim(job) }
         }
         askForClaims()
+        if runningActions < slots { readAhead.takeWaiter()?.resume() }
     }
 
     /// Whether an action (or its next request) may begin now, as far as the lease goes: it lasts until the request has surely left.

@@ -26,7 +26,7 @@ struct PartitionWork: Sendable {
     }
 
     /// Most jobs that wait for a slot, and most bytes of them; past either, the partition is paused.
-    static let waitingLimit = 256
+    static let waitingLimit = 2048
     static let waitingBytesLimit = 4 << 20
     /// How far back in the waiting jobs one with a free lane is looked for.
     static let laneSearchLimit = 64
@@ -59,6 +59,7 @@ struct PartitionWork: Sendable {
     var storedAhead: Position?
     /// Records before this offset were finished by another member that held the partition; 0: none.
     private var doneBelow: Int64 = 0
+    private var brokenSkips = BrokenRule.resumeSkips
     /// The last epoch in which this partition is known to be sealed: in it nothing more is written. 0: none.
     var sealedEpoch: Int64 = 0
     /// Monotonic nanoseconds before which it is not sealed here: another member of the group writes it, and seals it if it still holds it.
@@ -201,7 +202,7 @@ struct PartitionWork: Sendable {
             }
             // A mirror that crashed writes a run again: known ids are dropped (Docs/Design.md section 3, step 7).
             let isRepeat = hasIdentity && !recent.insert(fingerprint)
-            if verdict == .alreadyDone || offset < doneBelow {
+            if verdict == .alreadyDone || offset < doneBelow || takesBrokenSkip() {
                 // It must stay known while an older record holds the prefix back.
                 tracker?.finished(ticket, .acted)
                 return .nothing
@@ -214,6 +215,13 @@ struct PartitionWork: Sendable {
             }
             return .event(ticket)
         }
+    }
+
+    /// Whether a test wants this event lost (`BrokenRule`).
+    private mutating func takesBrokenSkip() -> Bool {
+        guard brokenSkips > 0, case .acting(_, .tail)? = planner?.phase else { return false }
+        brokenSkips -= 1
+        return true
     }
 
     /// Takes records that no rule wants, as long as one follows the other while acting: of most events that is all there is to do.
