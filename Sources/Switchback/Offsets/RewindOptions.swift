@@ -52,7 +52,10 @@ struct RewindOptions: ParsableArguments {
             }
             try say(done, output)
         } catch let refusal as Rewinder.Refusal {
-            if case .remembered = refusal { throw Failure("nothing was changed: \(refusal)", code: 2) }
+            switch refusal {
+            case .remembered, .claimsElsewhere: throw Failure("nothing was changed: \(refusal)", code: 2)
+            default: break
+            }
             throw Failure("nothing was changed: \(refusal)")
         } catch let refusal as HandoverRefusal { throw Failure("nothing was changed: \(refusal)") }
     }
