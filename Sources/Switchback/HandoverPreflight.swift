@@ -30,6 +30,8 @@ extension HandoverCommand {
 
     /// How far behind its origin a mirror may be, in milliseconds, before a handover is refused: events would wait for as long.
     static let mirrorLimit: Int64 = 60_000
+    /// Between two looks at a mirror that seems to be behind.
+    private static let mirrorPause = Duration.seconds(2)
     /// How long a look may take.
     private static let lookLimit = Duration.seconds(15)
     /// A forced handover is in a hurry, and a datacenter that is gone never answers.
@@ -55,8 +57,15 @@ extension HandoverCommand {
         let reader = SnapshotReader(
             try WorkerConfiguration.load(path: config), store: store, timeout: lookLimit, contactTimeout: isForced ? contactLimit : nil,
             logger: makeLogger("switchback.handover", level: .critical))
-        let plan: FailoverPlan
-        do { plan = try await look(reader, key, to: target, scope) } catch {
+        var plan: FailoverPlan
+        do {
+            plan = try await look(reader, key, to: target, scope)
+            if plan.isGood, !problems(plan).isEmpty {
+                // Where events are rare, the newest one may be on its way through the mirror, and the one before it be an hour old.
+                try await Task.sleep(for: mirrorPause)
+                plan = try await look(reader, key, to: target, scope)
+            }
+        } catch {
             let why = (error as? SnapshotReader.ProblemText)?.text ?? "\(error)"
             if isForced, !check.dryRun {
                 // Who forces it has his reasons, and what is missing becomes a gap event all the same.
@@ -67,7 +76,7 @@ extension HandoverCommand {
         }
         let problems = problems(plan)
         if check.dryRun {
-            OutputOptions.table.sayTable(plan.sheet)
+            OutputOptions.sayTable(plan.sheet)
             Console.line(plan.summary)
         }
         for line in problems { Console.note(line) }

@@ -104,7 +104,7 @@ extension HandoverCommand {
                         .init(Self.words(proof.unmirrored), proof.unmirrored == .none ? nil : .warning),
                     ]
                 })
-            OutputOptions.table.sayTable(sheet)
+            OutputOptions.sayTable(sheet)
             let left = proofs.count { !$0.isProven }
             Console.line(isProven ? "\(key): nothing is left to do" : "\(key): \(left) of \(proofs.count) partitions are not proven")
         }

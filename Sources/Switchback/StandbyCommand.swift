@@ -38,7 +38,7 @@ extension HandoverCommand {
                     guard !entries.isEmpty else {
                         return Console.line("no standby of group \(group) has said anything yet: it needs a worker in another datacenter, and a checkpoint")
                     }
-                    OutputOptions.table.sayTable(StandbyEntry.sheet(entries))
+                    OutputOptions.sayTable(StandbyEntry.sheet(entries))
                     for entry in entries {
                         if let problem = entry.problem { Console.line("\(entry.topic)/\(entry.partition), \(entry.datacenter): \(problem)") }
                     }

@@ -46,6 +46,8 @@ public struct RewindPlan: Encodable, Sendable {
     public var to: String
     public var at: Int64
     public var lines: [Line]
+    /// Partitions of retry topics that nobody asked for by name.
+    public internal(set) var retriesLeftAlone = 0
     /// The checkpoints to be written, with the revisions that they replace.
     var drafts: [TopicPartition: Draft] = [:]
 

@@ -21,13 +21,19 @@ extension SnapshotReader {
         _ group: String, to target: RewindTarget, filter: PartitionFilter, in measured: Datacenter?, now: MillisecondTimestamp
     ) async throws -> RewindPlan {
         let deadline = ContinuousClock.now + timeout
-        let (facts, clusters) = try await facts(group, filter: filter)
+        let (all, clusters) = try await facts(group, filter: filter)
+        // Events that are read again make retries of their own: old ones are done again only when somebody asks for them by name.
+        var takesRetries = !filter.topics.isEmpty
+        if case .positions = target { takesRetries = true }
+        let facts = all.filter { takesRetries || !$0.isRetry }
+        guard !facts.isEmpty else { throw Refusal.nothingMatches(group) }
         let revisions = try await CheckpointStore(store).load(group: group)
         var others: [TopicPartition: StoredCheckpoint] = [:]
         if case .group(let other) = target { others = try await stored(other).checkpoints }
         let logs = try clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         var plan = RewindPlan(group: group, to: target.text, at: now.milliseconds, lines: [])
+        plan.retriesLeftAlone = all.count - facts.count
         var places: [TopicPartition: RewindPlace] = [:]
         var marks: [TopicPartition: RecordMark] = [:]
         let found = try await lookUp(target, facts, measured, logs, deadline)

@@ -13,6 +13,8 @@ public struct Rewinder: Sendable {
         case unknownActivity(Datacenter, String)
         case nothingToDo
         case remembered(rules: [String])
+        /// Where the claims are kept, and under which keys.
+        case claimsElsewhere(String, keys: String)
         case changed(AssignmentKey)
 
         public var description: String {
@@ -26,6 +28,8 @@ public struct Rewinder: Sendable {
             case .remembered(let rules):
                 return "\(rules.joined(separator: ", ")) remember what was done (dedupe) and would leave repeats out: "
                     + "say --forget-claims to have them done again, or --keep-claims to leave out what is remembered"
+            case .claimsElsewhere(let name, let keys):
+                return "what the rules remember stands in \(name), where it can't be listed from here: delete the keys \(keys) there while the group stands still, then say --keep-claims"
             case .changed(let key): return "the assignment of \(key) was changed by somebody else meanwhile: look again, then try again"
             }
         }
@@ -51,6 +55,9 @@ public struct Rewinder: Sendable {
         guard plan.toDo > 0 else { throw Refusal.nothingToDo }
         let remembering = reader.configuration.rules.filter { $0.group == group && $0.dedupe != nil }.map(\.name)
         if claims == .notSaid, !remembering.isEmpty { throw Refusal.remembered(rules: remembering) }
+        if claims == .forget, !remembering.isEmpty, let elsewhere = reader.configuration.claims {
+            throw Refusal.claimsElsewhere(elsewhere.name, keys: "{\(elsewhere.prefix)}\(StoreKey("claims", group).escaped)/*")
+        }
         try await checkInactive()
     }
 

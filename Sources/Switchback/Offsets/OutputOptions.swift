@@ -18,13 +18,6 @@ struct OutputOptions: ParsableArguments {
     @Flag(help: "Show every column of the table, however narrow the terminal is.")
     var wide = false
 
-    /// As a command has it that has no such options.
-    static var table: OutputOptions {
-        var options = OutputOptions()
-        (options.output, options.wide) = (.table, false)
-        return options
-    }
-
     func say(json: some Encodable, sheet: @autoclosure () -> Sheet, csv: @autoclosure () -> [[String]]) throws {
         switch output {
         case .json: try sayJSON(json)
@@ -39,13 +32,18 @@ struct OutputOptions: ParsableArguments {
         Console.line(String(decoding: try encoder.encode(value), as: UTF8.self))
     }
 
-    func sayTable(_ sheet: Sheet) {
-        let (text, leftOut) = tableText(sheet)
+    func sayTable(_ sheet: Sheet) { Self.sayTable(sheet, wide: wide, hint: "--wide shows them") }
+
+    /// For commands that have no `--wide`.
+    static func sayTable(_ sheet: Sheet, wide: Bool = false, hint: String = "a pipe or COLUMNS=200 shows them") {
+        let (text, leftOut) = tableText(sheet, wide: wide)
         Console.line(text)
-        if !leftOut.isEmpty { Console.note("narrow terminal: without \(leftOut.joined(separator: ", ")) (--wide shows them)") }
+        if !leftOut.isEmpty { Console.note("narrow terminal: without \(leftOut.joined(separator: ", ")) (\(hint))") }
     }
 
-    func tableText(_ sheet: Sheet) -> (text: String, leftOut: [String]) {
+    func tableText(_ sheet: Sheet) -> (text: String, leftOut: [String]) { Self.tableText(sheet, wide: wide) }
+
+    private static func tableText(_ sheet: Sheet, wide: Bool) -> (text: String, leftOut: [String]) {
         let paint: ((String, Sheet.Tone) -> String)? = Terminal.hasColours ? { Terminal.paint($0, $1) } : nil
         let laidOut = sheet.laidOut(width: wide ? nil : Terminal.width, paint: paint)
         return (laidOut.lines.joined(separator: "\n"), laidOut.leftOut)

@@ -27,6 +27,7 @@ struct RewindOptions: ParsableArguments {
         // Programs get one result on stdout, at the end; people see what is asked before they are asked.
         let table = output.tableText(plan.sheet(isDone: false)).text + "\n" + plan.summary
         if output.output == .table { Console.line(table) } else { Console.note(table) }
+        if plan.retriesLeftAlone > 0 { Console.note("\(plan.retriesLeftAlone) partitions of retry topics are left alone (--topic names them)") }
         for line in plan.refused { Console.note("\(line.topic)/\(line.partition): \(line.problem ?? "refused")") }
         guard plan.refused.isEmpty else {
             if dryRun, output.output != .table { try say(plan, output) }
@@ -51,7 +52,10 @@ struct RewindOptions: ParsableArguments {
             }
             try say(done, output)
         } catch let refusal as Rewinder.Refusal {
-            if case .remembered = refusal { throw Failure("nothing was changed: \(refusal)", code: 2) }
+            switch refusal {
+            case .remembered, .claimsElsewhere: throw Failure("nothing was changed: \(refusal)", code: 2)
+            default: break
+            }
             throw Failure("nothing was changed: \(refusal)")
         } catch let refusal as HandoverRefusal { throw Failure("nothing was changed: \(refusal)") }
     }
