@@ -2,15 +2,15 @@
 
 SHELL := /bin/bash
 SWIFT ?= swift
-PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config chromium fonts-dejavu-core
+PACKAGES := librdkafka-dev libxxhash-dev libpcre2-dev libsimdjson-dev libcurl4-openssl-dev libhiredis-dev redis-server libsqlite3-dev etcd-server etcd-client kcat python3-kafka pkg-config chromium fonts-dejavu-core
 # What tells, per package, that it is there (the same order).
-PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
+PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/pcre2.h /usr/include/simdjson.h $(shell pkg-config --variable=includedir libcurl 2>/dev/null || echo /nowhere)/curl/curl.h /usr/include/hiredis/hiredis.h /usr/bin/redis-server /usr/include/sqlite3.h /usr/bin/etcd /usr/bin/etcdctl \
 	/usr/bin/kcat /usr/lib/python3/dist-packages/kafka/__init__.py /usr/bin/pkg-config \
 	/usr/bin/chromium /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo drill sim bench bench-check bench-handover bench-plan clean
+.PHONY: help deps build test demo drill sim bench bench-check bench-handover bench-plan bench-describe man completions clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
@@ -22,6 +22,9 @@ help:
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
 	@echo "make bench-handover  how long nobody acts at a switchover and at a failover, two datacenters under load"
 	@echo "make bench-plan   how long taking 10,000 partitions over takes, with a real etcd"
+	@echo "make bench-describe  how long 'offsets describe' and 'plan' take for 5,000 partitions in two clusters"
+	@echo "make man          manual pages of every command, into .build/man"
+	@echo "make completions  shell completions for bash, zsh and fish, into .build/completions"
 	@echo "make deps         install what apt has to give: $(PACKAGES)"
 	@echo "make clean        remove what was built"
 
@@ -78,10 +81,21 @@ wrk:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk; }
 
 # BENCH=--check makes them fail above their bounds.
-bench-handover bench-plan: deps
+bench-handover bench-plan bench-describe: deps
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(@:bench-%=%) $(BENCH)
+
+man: deps
+	$(SWIFT) build --product switchback
+	@rm -rf .build/man && $$($(SWIFT) build --show-bin-path)/switchback manual --directory .build/man
+	@echo "man -l .build/man/switchback-offsets.1 shows one of them"
+
+completions: deps
+	$(SWIFT) build --product switchback
+	@mkdir -p .build/completions; tool=$$($(SWIFT) build --show-bin-path)/switchback; \
+	for shell in bash zsh fish; do $$tool --generate-completion-script $$shell > .build/completions/switchback.$$shell || exit 1; done
+	@echo "source .build/completions/switchback.bash, or copy them to where your shell looks"
 
 clean:
 	rm -rf .build

@@ -39,6 +39,8 @@ let package = Package(
         .systemLibrary(name: "CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
         .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
         .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+        .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
         .target(
             name: "KafkaLog",
@@ -56,7 +58,7 @@ let package = Package(
         .target(
             name: "ChangePropagation",
             dependencies: [
-                "Handover", "Checkpoints", "KafkaLog", "CPCRE2", "CSimdJSON", "Yams", httpClient, nioCore, nioPosix, nioHTTP1, logging, metrics,
+                "Handover", "Checkpoints", "KafkaLog", "CCurl", "CHiredis", "CPCRE2", "CSimdJSON", "Yams", nioCore, nioPosix, logging, metrics,
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Hummingbird", package: "hummingbird"),
             ],
@@ -81,10 +83,12 @@ let package = Package(
             name: "Drill",
             dependencies: ["Demo", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, httpClient, nioCore],
             swiftSettings: strict),
+        .target(
+            name: "Offsets", dependencies: ["ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .executableTarget(
             name: "Switchback",
             dependencies: [
-                "Drill", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
+                "Drill", "Offsets", "Demo", "Mirror", "LocalKafka", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, "Rainbow",
                 .product(name: "TextTable", package: "TextTable"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -130,7 +134,10 @@ let package = Package(
             name: "DrillTests",
             dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
             exclude: ["Golden"], swiftSettings: strict),
-        .testTarget(name: "SwitchbackTests", dependencies: ["Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
+            name: "OffsetsTests",
+            dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",

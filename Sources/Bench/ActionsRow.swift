@@ -32,16 +32,18 @@ struct ActionsRow {
 
     /// Both sides in turn, after one run of each that warms everything up.
     func measure(runs: Int) async throws -> Outcome {
-        var wrk: [Double] = [], ours: [Double] = []
+        var wrk: [Double] = [], ours: [Double] = [], cpu: [Double] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let peer = try runWrk()
             let path = directory.appending(path: "store-\(run).db").path
             let yaml = Self.configuration(servers, path, "bench-\(run)", sink)
+            let before = Figures.cpuSeconds()
             let rate = Double(events) / (try await WorkerRun(yaml: yaml, store: path, group: "bench-\(run)", events: events).seconds())
             if run > 0 {
                 wrk.append(peer)
                 ours.append(rate)
+                cpu.append((Figures.cpuSeconds() - before) / Double(events) * 1e6)
             }
         }
         let rates = (wrk: Figures.median(wrk), worker: Figures.median(ours))
@@ -49,7 +51,7 @@ struct ActionsRow {
         let lines = [
             "HTTP actions: \(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
             String(format: "wrk                      %10.0f requests/s", rates.wrk),
-            String(format: "worker                   %10.0f requests/s  ratio %.3f", rates.worker, ratio),
+            String(format: "worker                   %10.0f requests/s  ratio %.3f  %.1f us of CPU each", rates.worker, ratio, Figures.median(cpu)),
         ]
         return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
     }

@@ -26,10 +26,13 @@ public struct CheckpointWrite: Sendable {
     public let checkpoint: Checkpoint
     /// The revision of what it replaces; 0: nothing was there.
     public let expectedRevision: Int64
-    public init(partition: TopicPartition, checkpoint: Checkpoint, expectedRevision: Int64) {
+    /// What is written with it, or not at all: a record of why.
+    public let beside: [StoreKey: [UInt8]]
+    public init(partition: TopicPartition, checkpoint: Checkpoint, expectedRevision: Int64, beside: [StoreKey: [UInt8]] = [:]) {
         self.partition = partition
         self.checkpoint = checkpoint
         self.expectedRevision = expectedRevision
+        self.beside = beside
     }
 }
 
@@ -93,8 +96,8 @@ public struct CheckpointStore: Sendable {
     /// Writes checkpoints that share one fence, in as few transactions as the store allows. A conflict on one checkpoint
     /// does not keep its neighbours from being written.
     public func save(group: String, _ writes: [CheckpointWrite], fence: Fence) async -> [TopicPartition: CheckpointWriteResult] {
-        // A key counts twice (expected and written), the fence once.
-        let most = max(1, (store.maximumTransactionSize - 1) / 2)
+        // A key counts twice (expected and written), the fence and what is beside it once.
+        let most = max(1, (store.maximumTransactionSize - 1) / (2 + (writes.map(\.beside.count).max() ?? 0)))
         var results: [TopicPartition: CheckpointWriteResult] = [:]
         var failure: StoreError?
         for first in stride(from: 0, to: writes.count, by: most) {
@@ -121,6 +124,7 @@ public struct CheckpointStore: Sendable {
                 let key = Self.key(group: group, write.partition)
                 transaction.expected[key] = write.expectedRevision
                 transaction.writes[key] = .put(CheckpointCodec.encode(write.checkpoint))
+                for (key, bytes) in write.beside { transaction.writes[key] = .put(bytes) }
             }
             do throws(StoreError) {
                 switch try await store.commit(transaction) {

@@ -44,13 +44,13 @@ public enum ResumeRefusal: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .identityChanged(let stored, let here):
-            "the checkpoint's fingerprints are over '\(stored)', this worker's over '\(here)': set identity back to '\(stored)', or rewind the group"
+            "the checkpoint's fingerprints are over '\(stored)', this worker's over '\(here)': set identity back to '\(stored)', or rewind the group ('offsets reset')"
         case .partitionCount(let stored, let here):
-            "the topic had \(stored) partitions when the checkpoint was written and has \(here) here: mirror it with the same count, or rewind the group"
+            "the topic had \(stored) partitions when the checkpoint was written and has \(here) here: mirror it with the same count, or rewind the group ('offsets reset')"
         case .topicRecreated(let stored, let here):
-            "the topic was deleted and made again (id \(stored), now \(here)): rewind the group when its new records are wanted"
+            "the topic was deleted and made again (id \(stored), now \(here)): rewind the group ('offsets reset') when its new records are wanted"
         case .aboveHighWatermark(let stored, let highWatermark):
-            "the checkpoint is at offset \(stored), above the log's end \(highWatermark): the topic was made again or its log was cut; compare it with another datacenter's, then rewind the group"
+            "the checkpoint is at offset \(stored), above the log's end \(highWatermark): the topic was made again or its log was cut; compare it with another datacenter's, then rewind the group ('offsets reset')"
         case .format(let error): error.description
         }
     }

@@ -9,7 +9,7 @@ import Foundation
 /// The stored form (Docs/Checkpoint-Format.md, "What stands beside it in the store").
 extension Assignment {
     /// JSON, since operators read it with etcdctl: the fields by name. `format` is 2 where partitions are placed elsewhere than at the
-    /// owner or a handover has a scope, else 1: workers that know nothing of slices go on until somebody makes one, and then
+    /// owner or a handover has a scope, 3 where the last change was a rewind, else 1: workers that know nothing of slices go on until somebody makes one, and then
     /// refuse the assignment instead of acting on partitions that are not theirs.
     private struct Stored: Codable {
         var format: Int
@@ -49,6 +49,8 @@ extension Assignment {
         default: break
         }
         if stored.placed != nil || stored.scope != nil || stored.except != nil { stored.format = 2 }
+        // Who knows no rewinds would go on from what it has in memory.
+        if kind == .rewind { stored.format = 3 }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         // Strings and integers always encode.
@@ -62,7 +64,7 @@ extension Assignment {
     public init(decoding bytes: [UInt8]) throws(HandoverRefusal) {
         let stored: Stored
         do { stored = try JSONDecoder().decode(Stored.self, from: Data(bytes)) } catch { throw .format("not an assignment's JSON") }
-        guard (1...2).contains(stored.format) else { throw .format("format \(stored.format)") }
+        guard (1...3).contains(stored.format) else { throw .format("format \(stored.format)") }
         guard let owner = Datacenter(stored.owner), (1...Self.largestEpoch).contains(stored.epoch) else { throw .format("owner or epoch") }
         guard stored.partitions.values.allSatisfy({ (0...Self.largestPartitionCount).contains($0) }) else { throw .format("partitions") }
         let scope = try Self.scope(stored)

@@ -47,6 +47,8 @@ public struct Assignment: Hashable, Sendable {
         case initial, switchover, failover, switchback
         /// A drain that was taken back.
         case cancelled
+        /// An operator set positions anew: nothing changed hands.
+        case rewind
     }
 
     /// Grows by one at every change of owner, of any partition. 1 or more.
@@ -135,7 +137,7 @@ public struct Assignment: Hashable, Sendable {
         return changed(by: author) {
             $0.epoch += 1
             $0.phase = .resuming(from: source(of: scope, to: target), scope: scope)
-            $0.move(scope, to: target)
+            if kind != .rewind { $0.move(scope, to: target) }
             // The wait that a forced handover asked for, where the one before had not come to its end; else 0.
         }
     }
@@ -172,6 +174,23 @@ public struct Assignment: Hashable, Sendable {
             $0.kind = .failover
             $0.begunBy = author.name
             $0.fenceMilliseconds = max(now ? 0 : leaseMilliseconds, under == nil ? 0 : fenceMilliseconds)
+        }
+    }
+
+    /// Begins an operator's rewind: nobody acts on these partitions any more, and no write of the epoch before lands, until their new checkpoints
+    /// are written, sealed under this epoch, and `handedOver` raises it once more. Commits of the epochs before are older than those checkpoints,
+    /// in every cluster. Whoever owns a partition goes on owning it, after a wait for leases of the epoch before.
+    ///
+    /// A resume that was under way becomes part of it; a drain is refused, but that of a rewind that nobody finished.
+    public func rewinding(_ partitions: PartitionSet, _ author: Author) throws(HandoverRefusal) -> Assignment {
+        if case .draining = phase, kind != .rewind { throw underway }
+        let scope = phase.scope.map(HandoverScope.only(partitions).union) ?? .only(partitions)
+        return changed(by: author) {
+            $0.epoch += 1
+            $0.phase = .draining(target: owner, scope: scope)
+            $0.kind = .rewind
+            $0.begunBy = author.name
+            $0.fenceMilliseconds = max(leaseMilliseconds, phase == .stable ? 0 : fenceMilliseconds)
         }
     }
 
@@ -295,6 +314,7 @@ extension Assignment {
     public var handoverDescription: String {
         switch phase {
         case .stable: ""
+        case .draining(_, let scope) where kind == .rewind: "\(describe(scope)) are being rewound"
         case .draining(let target, let scope): "draining \(describe(scope)) from \(source(of: scope, to: target)) to \(target)"
         case .resuming(let from, let scope): "\(describe(scope)) from \(from) are being resumed"
         }

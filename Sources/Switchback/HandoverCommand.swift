@@ -5,7 +5,7 @@ import Foundation
 import Handover
 import KafkaLog
 import Logging
-import TextTable
+import Offsets
 
 /// `switchback handover`: look at assignments and move origins between datacenters.
 struct HandoverCommand: AsyncParsableCommand {
@@ -16,10 +16,14 @@ struct HandoverCommand: AsyncParsableCommand {
             Example:
               switchback handover show --config worker.yaml
               switchback handover standby --config worker.yaml --group purge
-              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw
-              switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
-              switchback handover failover --store sqlite:/var/lib/switchback/store.db --group purge --origin eqiad --to codfw
-              switchback handover switchback --config worker.yaml --group purge --origin eqiad
+              switchback handover switchover --config worker.yaml --group purge \\
+                  --origin eqiad --to codfw
+              switchback handover switchover --config worker.yaml --group purge \\
+                  --origin eqiad --to codfw --share 10%
+              switchback handover failover --store sqlite:/var/lib/switchback/store.db \\
+                  --group purge --origin eqiad --to codfw
+              switchback handover switchback --config worker.yaml --group purge \\
+                  --origin eqiad
               switchback handover proof --config worker.yaml --group purge --origin eqiad
             """,
         subcommands: [
@@ -103,8 +107,11 @@ struct HandoverCommand: AsyncParsableCommand {
         func slice(from: Datacenter? = nil) -> Slice { Slice(topics: topics, share: share.flatMap { Slice.Share($0) }, from: from) }
     }
 
+    /// Who is at the keyboard, for histories.
+    static var operatorName: String { (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName }
+
     static func controller(_ store: any SharedStore, reason: String = "") -> HandoverController {
-        let name = (ProcessInfo.processInfo.environment["USER"] ?? "operator") + "@" + ProcessInfo.processInfo.hostName
+        let name = operatorName
         return HandoverController(store: store, logger: makeLogger("switchback.handover", level: .warning)) {
             Assignment.Author(name: name, reason: reason, now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))
         }
@@ -159,7 +166,8 @@ struct HandoverCommand: AsyncParsableCommand {
 
     /// - Parameters: `scope` is to be at `target` in the end; nil: wherever it is.
     static func carryThrough(
-        _ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions, scope: HandoverScope? = nil, to target: Datacenter? = nil
+        _ controller: HandoverController, _ key: AssignmentKey, _ wait: WaitOptions, scope: HandoverScope? = nil, to target: Datacenter? = nil,
+        _ store: (any SharedStore)? = nil
     ) async throws {
         guard wait.timeout > 0 else { return Console.line("\(key): begun") }
         let started = ContinuousClock.now
@@ -167,7 +175,10 @@ struct HandoverCommand: AsyncParsableCommand {
             let seconds = started.duration(to: .now) / .seconds(1)
             let at = String(format: "%5.1f s", seconds)
             switch progress {
-            case .draining(let sealed, let total, _): Console.line("\(at)  draining: \(sealed) of \(total) partitions sealed")
+            case .draining(let sealed, let total, let open):
+                // The last ones by name: it is they that hold everything up.
+                let names = sealed > 0 && (1...5).contains(open.count) ? ", open: " + open.map(\.description).joined(separator: ", ") : ""
+                Console.line("\(at)  draining: \(sealed) of \(total) partitions sealed\(names)")
             case .epochRaised(let epoch, let owner): Console.line("\(at)  epoch \(epoch): \(owner) owns \(sliced(scope) ? "the slice" : "it")")
             case .resuming(let done, let total): Console.line("\(at)  resuming: \(done) of \(total) partitions")
             case .stable(let epoch, _): Console.line("\(at)  stable: epoch \(epoch)")
@@ -178,6 +189,7 @@ struct HandoverCommand: AsyncParsableCommand {
                 "\(key): \(acting(end)), not as asked for: somebody cancelled or changed this handover ('handover history' says who)")
         }
         Console.line("\(key): \(acting(end))")
+        if let store { try await sayResumed(key, scope, end, store) }
     }
 
     private static func sliced(_ scope: HandoverScope?) -> Bool {
@@ -198,6 +210,7 @@ struct HandoverCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show all assignments.", discussion: "Example:\n  switchback handover show --store sqlite:/var/lib/switchback/store.db")
         @OptionGroup var store: StoreOptions
+        @OptionGroup var output: OutputOptions
 
         func run() async throws {
             try await withStore(store) { store in
@@ -205,11 +218,11 @@ struct HandoverCommand: AsyncParsableCommand {
                 var rows: [Row] = []
                 for group in try await assignments.groups() {
                     for (origin, stored) in try await assignments.load(group: group).sorted(by: { $0.key < $1.key }) {
-                        rows += Row.rows(group: group, origin: origin.name, stored.assignment)
+                        rows.append(Row(group: group, origin: origin.name, stored.assignment))
                     }
                 }
-                guard !rows.isEmpty else { return Console.line("no assignments yet: start a worker first") }
-                Row.table().print(rows, style: Style.plain)
+                if rows.isEmpty, output.output == .table { return Console.line("no assignments yet: start a worker first") }
+                try output.say(json: rows, sheet: Row.sheet(rows), csv: Row.csv(rows))
             }
         }
     }
@@ -219,24 +232,29 @@ struct HandoverCommand: AsyncParsableCommand {
             abstract: "Move an origin, or a slice of it, in order: drain, seal, hand over.",
             discussion: """
                 With --share or --topic only those partitions move; the others go on meanwhile. One handover of an origin at a time.
+                With --config, what the target would meet is looked at first: a gap, a partition that would be refused, or a mirror more than a
+                minute behind is refused, unless --accept-loss says why. --dry-run only looks.
 
                 Example:
-                  switchback handover switchover --config worker.yaml --group purge --origin eqiad --to codfw --share 10%
+                  switchback handover switchover --config worker.yaml --group purge \\
+                      --origin eqiad --to codfw --share 10%
                 """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
         @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
+        @OptionGroup var check: CheckOptions
         @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
 
         func run() async throws {
             let key = try target.key()
             try await withStore(store) { opened in
                 let to = try await datacenter(to, option: "--to", store, opened)
-                let controller = controller(opened, reason: wait.reason)
+                let controller = controller(opened, reason: check.reason(wait.reason))
                 let scope = try await scope(of: slice.slice(), key, to: to, opened)
+                guard try await preflight(key, to: to, slice.slice(), scope, store, check, isForced: false, opened) else { return }
                 try await controller.beginSwitchover(key, to: to, slice: slice.slice())
-                try await carryThrough(controller, key, wait, scope: scope, to: to)
+                try await carryThrough(controller, key, wait, scope: scope, to: to, opened)
             }
         }
     }
@@ -249,14 +267,16 @@ struct HandoverCommand: AsyncParsableCommand {
         @OptionGroup var target: TargetOptions
         @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
+        @OptionGroup var check: CheckOptions
 
         func run() async throws {
-            try await withStore(store) { store in
+            try await withStore(store) { opened in
                 let key = try target.key()
-                let controller = controller(store, reason: wait.reason)
-                let scope = try await scope(of: slice.slice(), key, to: key.origin, store)
+                let controller = controller(opened, reason: check.reason(wait.reason))
+                let scope = try await scope(of: slice.slice(), key, to: key.origin, opened)
+                guard try await preflight(key, to: key.origin, slice.slice(), scope, store, check, isForced: false, opened) else { return }
                 try await controller.beginSwitchover(key, to: key.origin, slice: slice.slice())
-                try await carryThrough(controller, key, wait, scope: scope, to: key.origin)
+                try await carryThrough(controller, key, wait, scope: scope, to: key.origin, opened)
             }
         }
     }
@@ -266,15 +286,18 @@ struct HandoverCommand: AsyncParsableCommand {
             abstract: "Force an origin over: its datacenter is gone.",
             discussion: """
                 Raises the epoch at once, which fences the old side's writes. The new side waits until the old lease has surely run
-                out, unless --now. A handover of other partitions that is under way is taken back by it.
+                out, unless --now. A handover of other partitions that is under way is taken back by it. With --config it is refused where
+                events would be missing, unless --accept-loss says why; --dry-run only looks.
 
                 Example:
-                  switchback handover failover --config worker.yaml --group purge --origin eqiad --to codfw
+                  switchback handover failover --config worker.yaml --group purge \\
+                      --origin eqiad --to codfw
                 """)
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
         @OptionGroup var slice: SliceOptions
         @OptionGroup var wait: WaitOptions
+        @OptionGroup var check: CheckOptions
         @Option(help: ArgumentHelp("The datacenter that is to act.", valueName: "dc")) var to: String
         @Option(help: ArgumentHelp("Only what this datacenter owns: which one is gone, where several own partitions.", valueName: "dc"))
         var from: String?
@@ -286,12 +309,13 @@ struct HandoverCommand: AsyncParsableCommand {
                 let to = try await datacenter(to, option: "--to", store, opened)
                 var gone: Datacenter?
                 if let from { gone = try await datacenter(from, option: "--from", store, opened) }
-                let controller = controller(opened, reason: wait.reason)
+                let controller = controller(opened, reason: check.reason(wait.reason))
                 let slice = slice.slice(from: gone)
                 let scope = try await scope(of: slice, key, to: to, opened)
+                guard try await preflight(key, to: to, slice, scope, store, check, isForced: true, opened) else { return }
                 let stored = try await controller.failover(key, to: to, slice: slice, now: now)
                 Console.line("\(key): epoch \(stored.assignment.epoch), \(to) owns \(sliced(scope) ? "the slice" : "it"); the old side is fenced")
-                try await carryThrough(controller, key, wait, scope: scope, to: to)
+                try await carryThrough(controller, key, wait, scope: scope, to: to, opened)
             }
         }
     }
@@ -334,13 +358,15 @@ struct HandoverCommand: AsyncParsableCommand {
             discussion: "Example:\n  switchback handover history --config worker.yaml --group purge --origin eqiad")
         @OptionGroup var store: StoreOptions
         @OptionGroup var target: TargetOptions
+        @OptionGroup var output: OutputOptions
 
         func run() async throws {
             try await withStore(store) { store in
                 let key = try target.key()
                 let states = try await AssignmentStore(store).history(key)
                 guard !states.isEmpty else { throw Failure("\(HandoverRefusal.unknown(key))") }
-                Row.table().print(states.flatMap { Row.rows(group: key.group, origin: key.origin.name, $0) }, style: Style.plain)
+                let rows = states.map { Row(group: key.group, origin: key.origin.name, $0) }
+                try output.say(json: rows, sheet: Row.sheet(rows), csv: Row.csv(rows))
             }
         }
     }

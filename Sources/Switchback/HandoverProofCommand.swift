@@ -3,7 +3,7 @@ import ChangePropagation
 import Foundation
 import Handover
 import KafkaLog
-import TextTable
+import Offsets
 
 extension HandoverCommand {
     /// `switchback handover proof`: whether anything of an origin is left to do anywhere.
@@ -17,7 +17,8 @@ extension HandoverCommand {
 
                 Example:
                   switchback handover proof --config worker.yaml --group purge --origin eqiad
-                  switchback handover proof --config worker.yaml --group purge --origin eqiad --output json
+                  switchback handover proof --config worker.yaml --group purge \\
+                      --origin eqiad --output json
                 """)
 
         enum Output: String, ExpressibleByArgument, CaseIterable { case table, json }
@@ -92,27 +93,18 @@ extension HandoverCommand {
             Console.line(String(decoding: try encoder.encode(Report(proven: isProven, partitions: lines)), as: UTF8.self))
         }
 
-        private struct Row {
-            let partition: String
-            let owner: String
-            let done: String
-            let unmirrored: String
-        }
-
         private func printTable(_ proofs: [DrainProof], _ key: AssignmentKey, _ isProven: Bool) {
             guard !proofs.isEmpty else { return Console.line("\(key): no partition is known: the topics are not there yet, or no worker of that group has reported them") }
-            let rows = proofs.map { proof in
-                Row(
-                    partition: "\(proof.topic)/\(proof.partition)", owner: proof.datacenter,
-                    done: Self.words(proof.done) + (proof.isSealed ? ", sealed" : ""), unmirrored: Self.words(proof.unmirrored))
-            }
-            let table = TextTable<Row> {
-                [
-                    Column("PARTITION" <- $0.partition), Column("OWNER" <- $0.owner), Column("IN ITS CLUSTER" <- $0.done),
-                    Column("NOT MIRRORED YET" <- $0.unmirrored),
-                ]
-            }
-            table.print(rows, style: Style.plain)
+            let sheet = Sheet(
+                [.init("PARTITION", shrinksTo: 16), .init("OWNER"), .init("IN ITS CLUSTER", shrinksTo: 20), .init("NOT MIRRORED YET", shrinksTo: 20)],
+                rows: proofs.map { proof in
+                    [
+                        .init("\(proof.topic)/\(proof.partition)"), .init(proof.datacenter),
+                        .init(Self.words(proof.done) + (proof.isSealed ? ", sealed" : ""), proof.done == .all ? nil : .warning),
+                        .init(Self.words(proof.unmirrored), proof.unmirrored == .none ? nil : .warning),
+                    ]
+                })
+            OutputOptions.table.sayTable(sheet)
             let left = proofs.count { !$0.isProven }
             Console.line(isProven ? "\(key): nothing is left to do" : "\(key): \(left) of \(proofs.count) partitions are not proven")
         }

@@ -1,53 +1,87 @@
 import Foundation
 import Handover
-import TextTable
+import Offsets
 
 extension HandoverCommand {
-    /// One line of the tables: an assignment, or a slice of it that is elsewhere.
-    struct Row {
+    /// An assignment as `handover show` and `handover history` show it. Field names are those of the JSON (Docs/Offsets.md).
+    struct Row: Encodable {
         var group: String
         var origin: String
+        /// Owns what is not placed elsewhere.
         var owner: String
-        var partitions: String
-        var phase = ""
-        var epoch = ""
-        var kind = ""
-        var since = ""
-        var by = ""
+        /// How many of the reported partitions each datacenter owns.
+        var shares: [String: Int]
+        var partitions: Int
+        /// `stable`, `draining`, `rewinding` or `resuming`.
+        var phase: String
+        /// The partitions that it is about; nil: all of them, or it is stable.
+        var scope: Int?
+        /// The target of a drain, or who owned what is being resumed.
+        var other: String?
+        var epoch: Int64
+        var kind: String
+        /// Milliseconds since 1970.
+        var since: Int64
+        var by: String
+        var begunBy: String
+        var reason: String
+
+        init(group: String, origin: String, _ assignment: Assignment) {
+            self.group = group
+            self.origin = origin
+            owner = assignment.owner.name
+            shares = Dictionary(uniqueKeysWithValues: assignment.shares.map { ($0.key.name, $0.value) })
+            partitions = assignment.reported.count
+            if case .only(let partitions)? = assignment.phase.scope { scope = partitions.count }
+            switch assignment.phase {
+            case .stable: phase = "stable"
+            case .draining where assignment.kind == .rewind: phase = "rewinding"
+            case .draining(let target, _): (phase, other) = ("draining", target.name)
+            case .resuming(let from, _): (phase, other) = ("resuming", from.name)
+            }
+            epoch = assignment.epoch
+            kind = assignment.kind.rawValue
+            since = assignment.since.milliseconds
+            by = assignment.by
+            begunBy = assignment.begunBy
+            reason = assignment.reason
+        }
+
+        private var phaseText: String {
+            let number = scope.map { " \($0)" } ?? ""
+            return phase + number + (other.map { phase == "draining" ? " to \($0)" : " from \($0)" } ?? "")
+        }
 
         /// The assignment's own line, then one for each other datacenter that owns partitions.
-        static func rows(group: String, origin: String, _ assignment: Assignment) -> [Row] {
-            let shares = assignment.shares
-            let total = assignment.reported.count
-            func count(_ owned: Int) -> String { owned == total ? "\(total)" : "\(owned) of \(total)" }
-            var first = Row(
-                group: group, origin: origin, owner: assignment.owner.name, partitions: count(shares[assignment.owner] ?? 0))
-            first.phase = phase(assignment)
-            first.epoch = "\(assignment.epoch)"
-            first.kind = assignment.kind.rawValue
-            first.since = Date(timeIntervalSince1970: Double(assignment.since.milliseconds) / 1000).ISO8601Format()
-            first.by = assignment.by + (assignment.reason.isEmpty ? "" : " (\(assignment.reason))")
-            let slices = shares.filter { $0.key != assignment.owner }.sorted { $0.key < $1.key }.map {
-                Row(group: group, origin: origin, owner: $0.key.name, partitions: count($0.value))
-            }
-            return [first] + slices
-        }
-
-        private static func phase(_ assignment: Assignment) -> String {
-            let number = if case .only(let partitions)? = assignment.phase.scope { " \(partitions.count)" } else { "" }
-            return switch assignment.phase {
-            case .stable: "stable"
-            case .draining(let target, _): "draining\(number) to \(target)"
-            case .resuming(let from, _): "resuming\(number) from \(from)"
-            }
-        }
-
-        static func table() -> TextTable<Row> { TextTable<Row> {
-            [
-                Column("GROUP" <- $0.group), Column("ORIGIN" <- $0.origin), Column("OWNER" <- $0.owner), Column("PARTS" <- $0.partitions),
-                Column("PHASE" <- $0.phase), Column("EPOCH" <- $0.epoch), Column("KIND" <- $0.kind), Column("SINCE" <- $0.since),
-                Column("BY" <- $0.by),
+        static func sheet(_ rows: [Row]) -> Sheet {
+            let columns: [Sheet.Column] = [
+                .init("GROUP", shrinksTo: 12), .init("ORIGIN"), .init("OWNER"), .init("PARTS"), .init("PHASE", shrinksTo: 12), .init("EPOCH", isNumber: true),
+                .init("KIND", rank: 1), .init("SINCE", rank: 2), .init("BY", rank: 3),
             ]
-        } }
+            return Sheet(
+                columns,
+                rows: rows.flatMap { row -> [[Sheet.Cell]] in
+                    func count(_ owned: Int) -> String { owned == row.partitions ? "\(owned)" : "\(owned) of \(row.partitions)" }
+                    let since = Date(timeIntervalSince1970: Double(row.since) / 1000).ISO8601Format()
+                    let by = row.by + (row.reason.isEmpty ? "" : " (\(row.reason))")
+                    let own: [Sheet.Cell] = [
+                        .init(row.group), .init(row.origin), .init(row.owner), .init(count(row.shares[row.owner] ?? 0)),
+                        .init(row.phaseText, row.phase == "stable" ? nil : .warning), .init("\(row.epoch)"), .init(row.kind), .init(since), .init(by),
+                    ]
+                    let others = row.shares.filter { $0.key != row.owner }.sorted { $0.key < $1.key }
+                    return [own] + others.map { [.init(row.group), .init(row.origin), .init($0.key), .init(count($0.value))] }
+                })
+        }
+
+        static func csv(_ rows: [Row]) -> [[String]] {
+            [["group", "origin", "owner", "shares", "partitions", "phase", "scope", "other", "epoch", "kind", "since", "by", "begunBy", "reason"]]
+                + rows.map { row in
+                    let shares = row.shares.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ";")
+                    return [
+                        row.group, row.origin, row.owner, shares, "\(row.partitions)", row.phase, row.scope.map { "\($0)" } ?? "", row.other ?? "", "\(row.epoch)",
+                        row.kind, "\(row.since)", row.by, row.begunBy, row.reason,
+                    ]
+                }
+        }
     }
 }

@@ -14,7 +14,8 @@ struct LocalCommand: AsyncParsableCommand {
             real Kafka.
 
             Example:
-              switchback local --dc eqiad=127.0.0.1:19092 --dc codfw=127.0.0.1:29092 --data /tmp/switchback-local
+              switchback local --dc eqiad=127.0.0.1:19092 --dc codfw=127.0.0.1:29092 \\
+                  --data /tmp/switchback-local
             """)
 
     @Option(

@@ -16,7 +16,8 @@ struct MirrorCommand: AsyncParsableCommand {
 
             Example:
               switchback mirror --from eqiad=127.0.0.1:19092 --to codfw=127.0.0.1:29092
-              switchback mirror --from codfw=127.0.0.1:29092 --to eqiad=127.0.0.1:19092 --lag 2.5
+              switchback mirror --from codfw=127.0.0.1:29092 --to eqiad=127.0.0.1:19092 \\
+                  --lag 2.5
             """)
 
     @Option(help: ArgumentHelp("The datacenter whose topics are copied, and its cluster.", valueName: "dc=host:port,…"))

@@ -18,8 +18,10 @@ struct ProduceCommand: AsyncParsableCommand {
             Each event is acknowledged by all replicas before it counts. Only topics of the named datacenter can be written.
 
             Example:
-              switchback produce --dc eqiad --bootstrap 127.0.0.1:19092 --stream mediawiki.recentchange --file events.jsonl
-              switchback produce --config worker.yaml --stream mediawiki.recentchange --file events.jsonl --fresh-ids --rate 200 --count 1000
+              switchback produce --dc eqiad --bootstrap 127.0.0.1:19092 \\
+                  --stream mediawiki.recentchange --file events.jsonl
+              switchback produce --config worker.yaml --stream mediawiki.recentchange \\
+                  --file events.jsonl --fresh-ids --rate 200 --count 1000
             """)
 
     @Option(help: ArgumentHelp("The datacenter to write for (with --config: the one that is configured).", valueName: "dc"))

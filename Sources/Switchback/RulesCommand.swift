@@ -68,7 +68,8 @@ struct RulesCommand: AsyncParsableCommand {
 
                 Example:
                   switchback rules test worker.yaml --event event.json
-                  switchback rules test worker.yaml --event event.json --stream mediawiki.recentchange --output json
+                  switchback rules test worker.yaml --event event.json \\
+                      --stream mediawiki.recentchange --output json
                 """)
 
         enum Output: String, ExpressibleByArgument, CaseIterable { case text, json }

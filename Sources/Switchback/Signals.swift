@@ -30,6 +30,23 @@ enum Signals {
         return stream
     }
 
+    /// One element at once, then one after each pause of so many seconds, until SIGTERM or SIGINT.
+    static func everySecondsUntilStop(_ seconds: Double) -> AsyncStream<Void> {
+        let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let ticks = Task {
+            while !Task.isCancelled {
+                continuation.yield()
+                try? await Task.sleep(for: .seconds(seconds))
+            }
+        }
+        Task {
+            for await _ in stop() { break }
+            ticks.cancel()
+            continuation.finish()
+        }
+        return stream
+    }
+
     /// SIGHUP as a stream. Signals that come while one is being served count once.
     static func reload() -> AsyncStream<Void> {
         let (stream, continuation) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))

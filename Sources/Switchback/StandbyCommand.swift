@@ -4,7 +4,7 @@ import Checkpoints
 import Foundation
 import Handover
 import KafkaLog
-import TextTable
+import Offsets
 
 extension HandoverCommand {
     /// `switchback handover standby`: what the warm standbys of a group say of each partition.
@@ -38,7 +38,7 @@ extension HandoverCommand {
                     guard !entries.isEmpty else {
                         return Console.line("no standby of group \(group) has said anything yet: it needs a worker in another datacenter, and a checkpoint")
                     }
-                    StandbyEntry.table().print(entries, style: Style.plain)
+                    OutputOptions.table.sayTable(StandbyEntry.sheet(entries))
                     for entry in entries {
                         if let problem = entry.problem { Console.line("\(entry.topic)/\(entry.partition), \(entry.datacenter): \(problem)") }
                     }
@@ -136,10 +136,18 @@ struct StandbyEntry: Encodable {
 
     private var since: String { report.map { Date(timeIntervalSince1970: Double($0.at) / 1000).ISO8601Format() } ?? "" }
 
-    static func table() -> TextTable<StandbyEntry> { TextTable<StandbyEntry> {
-        [
-            Column("PARTITION" <- "\($0.topic)/\($0.partition)"), Column("STANDBY" <- $0.datacenter), Column("GOES ON AT" <- $0.goesOn),
-            Column("REPEATS UP TO" <- $0.repeats), Column("MIRROR" <- $0.mirror), Column("GAP" <- $0.gap), Column("SINCE" <- $0.since),
-        ]
-    } }
+    static func sheet(_ entries: [StandbyEntry]) -> Sheet {
+        Sheet(
+            [
+                .init("PARTITION", shrinksTo: 20), .init("STANDBY"), .init("GOES ON AT", isNumber: true), .init("REPEATS UP TO"), .init("MIRROR", rank: 1),
+                .init("GAP"), .init("SINCE", rank: 2),
+            ],
+            rows: entries.map { entry in
+                [
+                    .init("\(entry.topic)/\(entry.partition)"), .init(entry.datacenter), .init(entry.goesOn), .init(entry.repeats),
+                    .init(entry.mirror, entry.problem != nil || entry.silentMilliseconds != nil ? .warning : nil),
+                    .init(entry.gap, entry.report?.gap == nil ? nil : .bad), .init(entry.since),
+                ]
+            })
+    }
 }

@@ -19,7 +19,7 @@ struct SwitchbackCommand: AsyncParsableCommand {
             """,
         version: Worker.version,
         subcommands: [
-            WorkerCommand.self, HandoverCommand.self, RulesCommand.self, ProduceCommand.self, LocalCommand.self, MirrorCommand.self, DemoCommand.self, DrillCommand.self,
+            WorkerCommand.self, HandoverCommand.self, OffsetsCommand.self, RulesCommand.self, ProduceCommand.self, LocalCommand.self, MirrorCommand.self, DemoCommand.self, DrillCommand.self, ManualCommand.self,
         ])
 
     static func main() async {

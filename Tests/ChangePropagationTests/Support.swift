@@ -1,3 +1,4 @@
+import Checkpoints
 import Foundation
 import KafkaLog
 import Testing
@@ -56,4 +57,9 @@ func errorOf<T>(_ body: () throws -> T) -> EventError? {
     } catch {
         return error as? EventError
     }
+}
+
+extension StoreKey: ExpressibleByStringLiteral {
+    /// Segments with slashes between.
+    public init(stringLiteral text: String) { self.init(segments: text.split(separator: "/").map(String.init)) }
 }

@@ -123,6 +123,39 @@ struct RuleFaultTests {
         }
     }
 
+    @Test("Redis, which has the claims, is killed and comes back: nothing is begun without one, and none is made twice", .enabled(if: RedisServer.isInstalled))
+    func redisDown() async throws {
+        let redis = try await RedisServer.start()
+        var settings = RuleStage.Settings()
+        settings.partitions = 2
+        settings.redis = redis.port
+        settings.rule.append("dedupe: id")
+        try await RuleStage.run(settings) { call in
+            Int(call.id.dropFirst()).map { $0 % 7 == 0 } == true && call.number == 0 ? .status(503) : .status(200)
+        } _: { stage in
+            try stage.start()
+            let before = (0..<60).map { "e\($0)" }, during = (60..<120).map { "e\($0)" }
+            try stage.produce(before)
+            try await stage.wait("the first are acted on") { stage.target.hasSucceeded(before) }
+            try await redis.kill()
+            try stage.produce(during)
+            try await stage.wait("it is said") { stage.log().contains("Claims can't be made") }
+            let calls = stage.target.calls.count
+            try await Task.sleep(for: .milliseconds(500))
+            #expect(stage.target.calls.count == calls && !stage.target.hasSucceeded(during))
+            #expect(await stage.get("/readyz").contains("can't use"))
+            try await redis.restart()
+            try await stage.wait("all are acted on") { stage.target.hasSucceeded(before + during) }
+            // The same events again, as other records.
+            try stage.produce(before + during)
+            try stage.produce(["last"])
+            try await stage.wait("the last is acted on") { stage.target.hasSucceeded(["last"]) }
+            try await stage.waitUntilPassed()
+            #expect((before + during).allSatisfy { id in stage.target.succeeded[id] == 1 })
+            try await stage.end()
+        }
+    }
+
     @Test(
         "etcd is down, and the worker is killed meanwhile: nothing is lost; what was stored is not repeated",
         .enabled(if: EtcdServer.isInstalled))

@@ -28,6 +28,8 @@ final class RuleStage: Sendable {
         var exec = ["uri: 'TARGET/{message.meta.id}'", "headers: {x-worker: WORKER}"]
         /// Ports of the etcd that is the store; empty: SQLite.
         var etcd: [Int] = []
+        /// Port of the Redis that has the claims; nil: the store has them.
+        var redis: Int?
         /// Whether the target takes connections from the start.
         var isTargetUp = true
     }
@@ -112,6 +114,7 @@ final class RuleStage: Sendable {
             datacenter: eqiad
             datacenters: {eqiad: {bootstrap: "\(cluster.bootstrapServers)", kafka: {delivery.timeout.ms: 2000, reconnect.backoff.max.ms: 500}}}
             store: {\(storeLine)}
+            \(settings.redis.map { "claims: {redis: {address: \"127.0.0.1:\($0)\", timeout: 500ms}}" } ?? "x-claims: none")
             identity: json:meta.id
             instance: \(name)
             lease: 3s

@@ -63,7 +63,7 @@ struct AssignmentTests {
         for bad in ["", "{}", "null", #"{"format":2}"#] {
             #expect(throws: HandoverRefusal.self) { try Assignment(decoding: Array(bad.utf8)) }
         }
-        for unknown in [0, 3] {
+        for unknown in [0, 4] {
             let other = String(decoding: home.encoded(), as: UTF8.self).replacing(#""format":1"#, with: #""format":\#(unknown)"#)
             #expect(throws: HandoverRefusal.format("format \(unknown)")) { try Assignment(decoding: Array(other.utf8)) }
         }

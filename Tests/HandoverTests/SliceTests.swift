@@ -222,4 +222,35 @@ struct SliceTests {
         #expect(damaged != Self.format2)
         #expect(throws: HandoverRefusal.self) { try Assignment(decoding: Array(damaged.utf8)) }
     }
+
+    // MARK: Rewinds
+
+    @Test("A rewind raises the epoch twice, moves nothing, waits out old leases, and is stored in a format that older versions refuse")
+    func rewind() throws {
+        let sliced = try moved(home, try share("30%"), to: codfw)
+        let wanted = PartitionSet([partition(0), partition(13)])
+        let begun = try sliced.rewinding(wanted, author())
+        #expect(begun.epoch == sliced.epoch + 1 && begun.kind == .rewind && begun.placed == sliced.placed && begun.owner == eqiad)
+        #expect(begun.isDraining(partition(0)) && begun.isDraining(partition(13)) && !begun.isDraining(partition(1)))
+        let ended = try begun.handedOver(author("w"))
+        #expect(ended.epoch == sliced.epoch + 2 && ended.placed == sliced.placed && ended.owner == eqiad && ended.begunBy == "alice")
+        #expect(ended.isResuming(partition(0)) && !ended.isResuming(partition(1)) && ended.fenceMilliseconds == 5000)
+        for assignment in [begun, ended] {
+            #expect(try Assignment(decoding: assignment.encoded()) == assignment)
+            #expect(String(decoding: assignment.encoded(), as: UTF8.self).contains(#""format":3"#))
+        }
+    }
+
+    @Test("A rewind is refused while a handover drains, takes a resume that is under way with it, and may be begun again")
+    func rewindBesides() throws {
+        let wanted = PartitionSet([partition(0)])
+        let draining = try home.draining(to: codfw, origin: eqiad, author())
+        #expect(throws: HandoverRefusal.self) { try draining.rewinding(wanted, author()) }
+        let resuming = try home.failedOver(to: codfw, origin: eqiad, slice: try share("10%"), now: true, author())
+        let both = try resuming.rewinding(wanted, author())
+        #expect(both.isDraining(partition(0)) && both.isDraining(partition(13)) && both.placed == resuming.placed)
+        let again = try both.rewinding(wanted, author())
+        #expect(again.epoch == both.epoch + 1 && again.isDraining(partition(13)))
+        #expect(try both.cancelled(author()).placed == resuming.placed)
+    }
 }

@@ -19,7 +19,7 @@ public struct ActionSender: Sendable {
     }
 
     /// One try of `request`, for `rule`'s statuses and timeout.
-    @Sendable public func send(_ request: ActionRequest, for rule: Rule) async -> RequestResult {
+    @Sendable public nonisolated(nonsending) func send(_ request: ActionRequest, for rule: Rule) async -> RequestResult {
         switch request.target {
         case .http: await http.send(request, for: rule)
         case .produce(let events): await produce(events)

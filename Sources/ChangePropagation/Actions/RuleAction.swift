@@ -1,7 +1,7 @@
 /// Makes the requests of one event, one after the other, each with its retries in place.
 public struct RuleAction: Sendable {
     /// One try of one request. `HTTPAction.send` in production.
-    public typealias Send = @Sendable (ActionRequest, Rule) async -> RequestResult
+    public typealias Send = nonisolated(nonsending) @Sendable (ActionRequest, Rule) async -> RequestResult
 
     private let send: Send
     private let sleep: @Sendable (Duration) async throws -> Void
@@ -25,7 +25,9 @@ public struct RuleAction: Sendable {
     /// - Parameters:
     ///   - mayStart: asked right before every single try (the worker's lease deadline). When it says no, nothing more is
     ///     sent and the result is `interrupted`.
-    public func run(_ requests: [ActionRequest], of rule: Rule, mayStart: @Sendable () -> Bool = { true }) async -> ActionResult {
+    ///
+    /// Runs where its caller does: an event costs no change of threads but the one back from its answer.
+    public nonisolated(nonsending) func run(_ requests: [ActionRequest], of rule: Rule, mayStart: @Sendable () -> Bool = { true }) async -> ActionResult {
         var last: RequestResult?
         var tries = 0
         let limits = requests.first?.limits ?? []

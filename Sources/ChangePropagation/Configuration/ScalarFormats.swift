@@ -60,8 +60,26 @@ enum ScalarFormat {
         return allowed && !inner.isEmpty ? (String(host), port) : nil
     }
 
+    /// Whether it is surely one, as nearly all are: scheme in lower case, a name and perhaps a port, then ASCII. For each event's URL.
+    private static func isPlainHTTP(_ text: String) -> Bool {
+        let utf8 = text.utf8
+        let scheme = utf8.starts(with: "http://".utf8) ? 7 : utf8.starts(with: "https://".utf8) ? 8 : 0
+        guard scheme > 0 else { return false }
+        var rest = utf8.dropFirst(scheme)
+        let host = rest.prefix { ASCIISet.host.contains($0) }
+        rest = rest[host.endIndex...]
+        if rest.first == UInt8(ascii: ":") {
+            let digits = rest.dropFirst().prefix { (48...57).contains($0) }
+            guard let port = Int(Substring(digits)), (1...65535).contains(port) else { return false }
+            rest = rest[digits.endIndex...]
+        }
+        guard let next = rest.first else { return !host.isEmpty }
+        return !host.isEmpty && "/?#".utf8.contains(next) && rest.allSatisfy { ASCIISet.visible.contains($0) }
+    }
+
     /// An absolute http or https URL with a host: why it is none, or nil when it is one.
     static func whyNotHTTP(_ text: String) -> String? {
+        if isPlainHTTP(text) { return nil }
         guard let scheme = ["http://", "https://"].first(where: { text.lowercased().hasPrefix($0) }) else {
             return "it must begin with http:// or https://"
         }

@@ -32,8 +32,8 @@ import Logging
 /// | `limiters` | none | type → `interval` and `limit` of failures |
 /// | `modules` | none | internal path → who answers for it: a URL, `host` and `port` of a cache, or a partitioner |
 /// | `http.connect_timeout` | 10s (1ms to 5m) | for one connection to a target |
-/// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is closed |
-/// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again |
+/// | `http.idle_timeout` | 30s (1ms to 1h) | after which an unused connection is used no more, in whole seconds, at least 1 |
+/// | `http.connection_max_age` | 60s (1s to 1h) | after which connections are made afresh and names are looked up again (whole seconds, at least 2) |
 /// | `http.response_limit` | 1MiB (0 to 1GiB) | bytes of an answer that are read before its connection is given up |
 /// | `x-…` | | anything; a place for YAML anchors |
 public struct WorkerConfiguration: Sendable {
@@ -63,6 +63,8 @@ public struct WorkerConfiguration: Sendable {
     public let rules: [Rule]
     /// How many failures of a type are too many; none limits nothing.
     public internal(set) var limiters: [String: [Limiters.Window]] = [:]
+    /// nil: claims stand in the store.
+    public internal(set) var claims: RedisSettings?
     /// What the file says that is allowed and likely not meant, in the order of its places.
     public internal(set) var warnings: [ConfigurationError.Problem] = []
 
@@ -105,6 +107,33 @@ public struct WorkerConfiguration: Sendable {
         public let timeout: Duration
     }
 
+    /// Where claims are kept, when not in the store.
+    public struct RedisSettings: Sendable, Equatable {
+        public let host: String
+        /// 1 to 65535.
+        public let port: Int
+        public let username: String?
+        /// Absolute. Read again with each connection.
+        public let passwordFile: String?
+        /// 0 or more.
+        public let database: Int
+        /// Every key begins with it, in braces.
+        public let prefix: String
+        /// For a connection and for each answer; 10 ms to 1 min.
+        public let timeout: Duration
+
+        /// For messages.
+        public var name: String { "redis://\(host.contains(":") ? "[\(host)]" : host):\(port)/\(database)" }
+
+        public init(
+            host: String, port: Int, username: String? = nil, passwordFile: String? = nil, database: Int = 0, prefix: String = "switchback",
+            timeout: Duration = .seconds(2)
+        ) {
+            (self.host, self.port, self.username, self.passwordFile) = (host, port, username, passwordFile)
+            (self.database, self.prefix, self.timeout) = (database, prefix, timeout)
+        }
+    }
+
     public struct CheckpointSettings: Sendable, Equatable {
         public let interval: Duration
         public let commitInterval: Duration
@@ -137,7 +166,7 @@ extension WorkerConfiguration {
     func differences(from other: WorkerConfiguration) -> Set<String> {
         let same: [(name: String, isSame: Bool)] = [
             ("service", service == other.service), ("datacenter", datacenter == other.datacenter), ("datacenters", datacenters == other.datacenters),
-            ("store", store == other.store), ("lease", lease == other.lease), ("checkpoints", checkpoints == other.checkpoints),
+            ("store", store == other.store), ("claims", claims == other.claims), ("lease", lease == other.lease), ("checkpoints", checkpoints == other.checkpoints),
             ("identity", identity == other.identity), ("dedupe_window", dedupeWindow == other.dedupeWindow), ("instance", instance == other.instance),
             ("session_timeout", sessionTimeout == other.sessionTimeout), ("standby", standby == other.standby),
             ("drain_timeout", drainTimeout == other.drainTimeout), ("heartbeat", heartbeat == other.heartbeat), ("listen", listen == other.listen),

@@ -75,6 +75,7 @@ private struct WorkerConfigurationReader {
         let datacenters = datacenters(map, foreign)
         let datacenter = datacenter(map, among: datacenters.keys.sorted(), foreign)
         let store = store(map, foreign)
+        let claims = claims(map)
         let limiters = (foreign?.limiters ?? [:]).merging(RuleSettingsReader.windows(map.map("limiters"))) { $1 }
         var reader = RuleReader(service: service, datacenters: datacenters.keys.sorted(), modules: modules, absolute: absolute)
         let checkpoints = checkpoints(map.map("checkpoints"))
@@ -108,6 +109,7 @@ private struct WorkerConfigurationReader {
             identity: identity, dedupeWindow: dedupeWindow, instance: instance, sessionTimeout: sessionTimeout,
             standby: standby, drainTimeout: drainTimeout, heartbeat: heartbeat, listen: listen, readyLag: readyLag, logLevel: logLevel, http: http, rules: rules)
         configuration.limiters = limiters
+        configuration.claims = claims
         return configuration
     }
 
@@ -253,6 +255,40 @@ private struct WorkerConfigurationReader {
         inner.finish()
         if let path { return .sqlite(path: absolute(path)) }
         return etcd.map { .etcd($0) }
+    }
+
+    /// nil: in the store.
+    private func claims(_ map: ConfigurationMap) -> WorkerConfiguration.RedisSettings? {
+        guard let outer = map.map("claims") else { return nil }
+        outer.reportMissing("redis", "give claims: {redis: {address: \"127.0.0.1:6379\"}}, or leave \"claims\" out to keep claims in the store")
+        let inner = outer.map("redis", name: "\"redis\" in \"claims\"")
+        outer.finish()
+        guard let inner else { return nil }
+        inner.reportMissing("address", "give address: \"127.0.0.1:6379\"")
+        let address = inner.string("address", "a host and a port such as 127.0.0.1:6379")
+        let place = address.flatMap { ScalarFormat.hostAndPort($0) }
+        if let address, place == nil {
+            inner.node("address")?.report("\(inner.describe("address")) is \"\(address)\"; a host and a port such as 127.0.0.1:6379 would be right")
+        }
+        if inner.has("password") {
+            inner.node.report(
+                "\(inner.describe("password")): passwords don't stand in this file; write it into a file of its own and give \"password_file\"")
+            inner.ignore { $0 == "password" }
+        }
+        let username = inner.string("username")
+        let passwordFile = inner.string("password_file", "the path of a file").map(absolute)
+        if username != nil, passwordFile == nil { inner.node("username")?.report("\(inner.describe("username")) needs \"password_file\" beside it") }
+        let database = inner.int("database", in: 0...65_535) ?? 0
+        let prefix = inner.string("prefix") ?? "switchback"
+        if prefix.isEmpty || prefix.contains(where: { "{}".contains($0) }) {
+            inner.node("prefix")?.report("\(inner.describe("prefix")) must be a text without braces, such as switchback")
+        }
+        let timeout = inner.duration("timeout", in: .milliseconds(10)...(.seconds(60))) ?? .seconds(2)
+        inner.finish()
+        guard let place else { return nil }
+        return WorkerConfiguration.RedisSettings(
+            host: place.host.hasPrefix("[") ? String(place.host.dropFirst().dropLast()) : place.host, port: place.port, username: username,
+            passwordFile: passwordFile, database: database, prefix: prefix, timeout: timeout)
     }
 
     private func etcd(_ map: ConfigurationMap) -> WorkerConfiguration.EtcdSettings {

@@ -100,7 +100,7 @@ struct ClaimBatch<Intent: ClaimIntent>: Sendable {
     }
 }
 
-extension SharedStore {
+extension TransactionStore {
     /// Carries a batch through. nil: all of it has a verdict, or others wrote the same keys all the time.
     func run<Intent: ClaimIntent>(_ batch: inout ClaimBatch<Intent>, now: @Sendable () -> Int64) async -> StoreError? {
         while let transaction = batch.next(now: now()) {

@@ -59,7 +59,7 @@ struct RequestTemplate: Sendable {
         var url = try uri.fill(from: event)
         if case .service(let path, let base) = destination { url = base + url.dropFirst(path.count) }
         var fragment = ""
-        if let hash = url.firstIndex(of: "#") {
+        if !query.isEmpty, let hash = url.utf8.firstIndex(of: UInt8(ascii: "#")) {
             fragment = String(url[hash...])
             url = String(url[..<hash])
         }
@@ -69,7 +69,7 @@ struct RequestTemplate: Sendable {
         }
         // A title put in raw may hold spaces or other scripts: what no URL can hold is encoded, what is encoded already
         // stays as it is.
-        url = Self.withoutStrayPercent(percentEncode(url + fragment) { $0 > 0x20 && $0 < 0x7F && !"\"<>\\^`{|}".utf8.contains($0) })
+        url = Self.withoutStrayPercent(percentEncode(url + fragment, keep: .url))
         guard ScalarFormat.whyNotHTTP(url) == nil else { throw EventError(.badURL(url)) }
         return url
     }
@@ -98,5 +98,5 @@ struct RequestTemplate: Sendable {
     }
 
     /// Event fields in our own headers: anything but visible ASCII is percent-encoded, so that no event can end a header.
-    private static func visible(_ text: String) -> String { percentEncode(text) { $0 > 0x20 && $0 < 0x7F } }
+    private static func visible(_ text: String) -> String { percentEncode(text, keep: .visible) }
 }

@@ -118,22 +118,49 @@ indirect enum ValueTemplate: Sendable {
 }
 
 /// `encodeURIComponent` of ECMAScript (ECMA-262, 19.2.6.4): all but letters, digits and `-_.!~*'()` as percent-encoded UTF-8.
-func encodeURIComponent(_ text: String) -> String {
-    percentEncode(text) { byte in
+func encodeURIComponent(_ text: String) -> String { percentEncode(text, keep: .unreserved) }
+
+/// A set of ASCII characters.
+struct ASCIISet: Sendable {
+    private let low: UInt64
+    private let high: UInt64
+
+    init(_ contains: (UInt8) -> Bool) {
+        func bits(_ range: Range<UInt8>) -> UInt64 { range.reduce(0) { $0 | (contains($1) ? 1 << UInt64($1 & 63) : 0) } }
+        low = bits(0..<64)
+        high = bits(64..<128)
+    }
+
+    func contains(_ byte: UInt8) -> Bool { byte < 128 && (byte < 64 ? low : high) >> UInt64(byte & 63) & 1 == 1 }
+
+    /// What `encodeURIComponent` leaves as it is.
+    static let unreserved = ASCIISet { byte in
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
         default: "-_.!~*'()".utf8.contains(byte)
         }
     }
+    /// What may stand in a URL, escapes included.
+    static let url = ASCIISet { $0 > 0x20 && $0 < 0x7F && !"\"<>\\^`{|}".utf8.contains($0) }
+    /// Visible ones.
+    static let visible = ASCIISet { $0 > 0x20 && $0 < 0x7F }
+    /// Of a host's name or IPv4 address.
+    static let host = ASCIISet { byte in
+        switch byte {
+        case 48...57, 65...90, 97...122, UInt8(ascii: "."), UInt8(ascii: "-"), UInt8(ascii: "_"): true
+        default: false
+        }
+    }
 }
 
-/// Percent-encodes each byte of the UTF-8 of `text` that `keep` does not want.
-func percentEncode(_ text: String, keep: (UInt8) -> Bool) -> String {
+/// Percent-encodes each byte of the UTF-8 of `text` that `keep` has not.
+func percentEncode(_ text: String, keep: ASCIISet) -> String {
+    if text.utf8.allSatisfy({ keep.contains($0) }) { return text }
     let hex = Array("0123456789ABCDEF".utf8)
     var bytes: [UInt8] = []
     bytes.reserveCapacity(text.utf8.count)
     for byte in text.utf8 {
-        if keep(byte) {
+        if keep.contains(byte) {
             bytes.append(byte)
         } else {
             bytes.append(UInt8(ascii: "%"))

@@ -5,9 +5,6 @@ import Logging
 
 /// Takes records through the rules, and runs the actions that they want within their slots.
 extension GroupWorker {
-    /// How many actions of the group run at once.
-    private var slots: Int { rules.map(\.concurrency).max() ?? 1 }
-
     func take(_ batch: RecordBatch) {
         let now = clock.monotonic()
         for run in batch.runs {
@@ -86,14 +83,7 @@ extension GroupWorker {
 
     func fingerprint(
         of record: borrowing RecordView, event: JSONValue?
-    ) -> (Fingerprint, hasIdentity: Bool) {
-        if setup.identity != .record {
-            let headers = setup.identity.needsHeaders ? (try? record.headers()) ?? [] : []
-            let bytes = setup.identity.bytes(event: event) { name in headers.last { $0.name == name }?.value }
-            if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
-        }
-        return (Fingerprint.ofRecord(record), false)
-    }
+    ) -> (Fingerprint, hasIdentity: Bool) { setup.identity.fingerprint(of: record, event: event) }
 
     /// Counts an event that a rule leaves out. A loop is told of: somebody made it.
     func leftOut(_ rule: Rule, _ reason: LeftOut, _ partition: TopicPartition, _ offset: Int64) {
@@ -136,9 +126,11 @@ extension GroupWorker {
                 continue
             }
             idle = 0
+            readAhead.began()?.resume()
             if job.claims.isEmpty { start(job, origin: origin) } else { claim(job) }
         }
         askForClaims()
+        if runningActions < slots { readAhead.takeWaiter()?.resume() }
     }
 
     /// Whether an action (or its next request) may begin now, as far as the lease goes: it lasts until the request has surely left.
@@ -266,7 +258,7 @@ extension Rule {
 }
 
 extension EventIdentity {
-    fileprivate var needsHeaders: Bool {
+    var needsHeaders: Bool {
         if case .header = self { true } else { false }
     }
 }

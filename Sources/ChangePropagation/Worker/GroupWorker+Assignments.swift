@@ -155,7 +155,7 @@ extension GroupWorker {
         if assignment.isTakenOver(by: here) { CrashPoints.hit(.epochSeen) }
         for (partition, work) in partitions where work.origin == origin && !work.isStandby {
             // Nobody else had it in between, so the work in progress is still true.
-            let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here }
+            let stays = !since.isEmpty && since.allSatisfy { $0.owner(of: partition) == here } && !Self.isRewound(partition, since)
             let isMoving = work.stage == .draining || work.stage == .sealed || assignment.isResuming(partition)
             if stays, !isMoving || work.stage == .revoking {
                 // Another slice changed hands: this partition does not notice.
@@ -169,6 +169,16 @@ extension GroupWorker {
             } else {
                 drop(partition, to: .standby)
             }
+        }
+    }
+
+    /// Whether an operator has rewound the partition in one of these epochs, the first of which was known: then what is in memory counts for
+    /// nothing, and the checkpoint that he wrote for everything.
+    private static func isRewound(_ partition: TopicPartition, _ since: [Assignment]) -> Bool {
+        since.contains { state in
+            guard state.kind == .rewind, state.phase.scope?.contains(partition) == true else { return false }
+            if case .draining = state.phase { return true }
+            return state.epoch > (since.first?.epoch ?? 0)
         }
     }
 

@@ -25,7 +25,8 @@ struct ClaimSweep {
 extension GroupWorker {
     func sweepClaims() async {
         let names = rules.filter { $0.dedupe != nil }.map(\.name)
-        guard !names.isEmpty, setup.role == .events, clock.monotonic() >= claimWork.sweep.dueAt else { return }
+        // A store of their own lets them expire by itself.
+        guard !names.isEmpty, setup.role == .events, claimStore is any SharedStore, clock.monotonic() >= claimWork.sweep.dueAt else { return }
         claimWork.sweep.dueAt = clock.monotonic() &+ ClaimSweep.interval
         let ranges = sweptShards.flatMap { shard in names.map { ClaimKeys.shard(shard, group: setup.group, rule: $0) } }
         for _ in 0..<min(ClaimSweep.shardsAtOnce, ranges.count) {

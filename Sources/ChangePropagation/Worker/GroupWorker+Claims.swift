@@ -11,6 +11,8 @@ struct ClaimWork {
     /// Monotonic nanoseconds before which the store is not asked again; after a failure.
     var pausedUntil: UInt64 = 0
     var pause = ClaimWork.firstPause
+    /// Since when (monotonic nanoseconds) a store of the claims' own can't be used; nil: it can.
+    var failingSince: UInt64?
     var isFlushPlanned = false
     let gate = Gate()
     var sweep = ClaimSweep()
@@ -29,7 +31,7 @@ struct ClaimWork {
 /// Claims events before they are acted on, many in one transaction, and writes down what is done. A rule without `dedupe` has no claims.
 extension GroupWorker {
     /// Keys of one transaction; each counts twice: expected, and written.
-    private var claimKeysAtOnce: Int { max(1, checkpointStore.store.maximumTransactionSize / 2) }
+    private var claimKeysAtOnce: Int { max(1, claimStore.maximumTransactionSize / 2) }
     /// The same in claims: where root events count, each has two keys.
     private var claimsAtOnce: Int { max(1, rules.contains { $0.dedupe?.byRoot == true } ? claimKeysAtOnce / 2 : claimKeysAtOnce) }
     private var wallMilliseconds: @Sendable () -> Int64 { { [clock] in clock.wall().milliseconds } }
@@ -95,8 +97,8 @@ extension GroupWorker {
         let most = claimsAtOnce
         for first in stride(from: 0, to: claims.count, by: most) {
             var batch = ClaimBatch(Array(claims[first..<min(first + most, claims.count)]))
-            if let error = await checkpointStore.store.run(&batch, now: wallMilliseconds) {
-                storeFailed(error)
+            if let error = await claimStore.run(&batch, now: wallMilliseconds) {
+                claimsFailed(error)
                 claimWork.pausedUntil = clock.monotonic() &+ claimWork.pause
                 claimWork.pause = min(2 * claimWork.pause, ClaimWork.lastPause)
                 // A store that does not answer is not asked for each part.
@@ -105,7 +107,7 @@ extension GroupWorker {
             verdicts += batch.verdicts
         }
         claimWork.pause = ClaimWork.firstPause
-        storeAnswered()
+        claimsAnswered()
         return verdicts
     }
 
@@ -211,12 +213,32 @@ extension GroupWorker {
         while claimWork.table.hasUnsettled {
             let taken = claimWork.table.takeUnsettled(limit: claimKeysAtOnce)
             var batch = ClaimBatch(taken, known: taken.reduce(into: [:]) { $0.merge($1.known) { $1 } })
-            let error = await checkpointStore.store.run(&batch, now: wallMilliseconds)
+            let error = await claimStore.run(&batch, now: wallMilliseconds)
             let failed = zip(taken, batch.verdicts).filter { $0.1 == nil }.map(\.0)
             claimWork.table.settled(taken, failed: failed)
-            if let error { storeFailed(error) } else { storeAnswered() }
+            if let error { claimsFailed(error) } else { claimsAnswered() }
             if taken.isEmpty || !failed.isEmpty { return }
         }
+    }
+}
+
+/// A store of their own that fails holds up the rules with `dedupe` alone.
+extension GroupWorker {
+    private var hasOwnClaimStore: Bool { !(claimStore is any SharedStore) }
+
+    private func claimsFailed(_ error: StoreError) {
+        guard hasOwnClaimStore else { return storeFailed(error) }
+        guard claimWork.failingSince == nil else { return }
+        claimWork.failingSince = clock.monotonic()
+        logger.error(
+            "Claims can't be made; nothing of a rule with dedupe is begun until they can, other rules go on", metadata: ["error": "\(error)"])
+    }
+
+    private func claimsAnswered() {
+        guard hasOwnClaimStore else { return storeAnswered() }
+        guard let since = claimWork.failingSince else { return }
+        claimWork.failingSince = nil
+        logger.notice("Claims can be made again", metadata: ["after": "\(Duration.nanoseconds(Int64(clamping: clock.monotonic() &- since)).readable)"])
     }
 }
 

@@ -14,7 +14,7 @@ extension GroupWorker {
         await refreshEnds()
         let now = clock.monotonic()
         return GroupStatus(
-            group: setup.kafkaGroup, readsRetries: setup.role == .retries, isAssigned: hasJoined, isStoreReachable: storeFailingSince == nil && !assignments.isEmpty,
+            group: setup.kafkaGroup, readsRetries: setup.role == .retries, isAssigned: hasJoined, isStoreReachable: storeFailingSince == nil && claimWork.failingSince == nil && !assignments.isEmpty,
             silentSeconds: Self.seconds(from: liveness.lastBeat, to: now), events: readCounts, unparsable: counts.unparsable, retried: counts.retried,
             deadLettered: counts.deadLettered, gaps: counts.gaps,
             activities: activities.values.sorted { ($0.rule, $0.topic) < ($1.rule, $1.topic) },

@@ -76,6 +76,8 @@ public actor GroupWorker {
     let lookups: any ClusterLookups
     let checkpointStore: CheckpointStore
     let assignmentStore: AssignmentStore
+    /// Where claims stand: the store, or one of their own.
+    let claimStore: any TransactionStore
     let action: RuleAction
     /// nil: nothing can be parked, and rules that would park an event stop their partition instead.
     let parking: Parking?
@@ -132,6 +134,7 @@ public actor GroupWorker {
     /// How partitions were gone on with: written to the store beside the checkpoints, many at once, by `checkpointLoop`.
     var resumeReports: [TopicPartition: ResumeReport] = [:]
     var claimWork = ClaimWork()
+    var readAhead = ReadAhead()
     let limits: PrefixTracker.Limits
 
     /// Records taken from the consumer at once.
@@ -154,13 +157,14 @@ public actor GroupWorker {
 
     public init(
         _ setup: Setup, consumer: any GroupConsumer, lookups: any ClusterLookups, store: any SharedStore, action: RuleAction,
-        parking: Parking? = nil, clock: HostClock = .system, logger: Logger
+        parking: Parking? = nil, claims: (any TransactionStore)? = nil, clock: HostClock = .system, logger: Logger
     ) {
         self.setup = setup
         rules = setup.rules
         self.consumer = consumer
         self.lookups = lookups
         checkpointStore = CheckpointStore(store)
+        claimStore = claims ?? store
         assignmentStore = AssignmentStore(store)
         self.action = action
         self.parking = parking
@@ -220,6 +224,7 @@ public actor GroupWorker {
                     "This worker stood still; before it acts again its group has time to say whether the partitions are still its own",
                     metadata: ["for": "\(Duration.nanoseconds(Int64(clamping: silence)).readable)"])
             }
+            await waitForSlots()
             let event: ConsumerEvent?
             do {
                 event = try await consumer.nextEvent(max: Self.batchLimit, within: Self.pollInterval)
@@ -351,29 +356,5 @@ public actor GroupWorker {
     func mayTake(_ partition: TopicPartition) -> Bool {
         guard let work = partitions[partition], let stored = assignments[work.origin] else { return false }
         return stored.assignment.mayAct(on: partition, in: setup.datacenter)
-    }
-
-    // MARK: Flow control
-
-    func adjustPauses() async {
-        var pause: [TopicPartition] = [], resume: [TopicPartition] = []
-        for (partition, work) in partitions {
-            let wantsRecords = work.stage == .reading || work.stage == .following && standbys[partition]?.follower.wantsRecords == true
-            if !work.isPaused, !wantsRecords || work.isOverfull { pause.append(partition) }
-            if work.isPaused, wantsRecords, work.hasRoom { resume.append(partition) }
-        }
-        do {
-            if !pause.isEmpty {
-                try await consumer.pause(pause)
-                for partition in pause { partitions[partition]?.isPaused = true }
-                activate(pause.filter { mayTake($0) })
-            }
-            if !resume.isEmpty {
-                try await consumer.resume(resume)
-                for partition in resume { partitions[partition]?.isPaused = false }
-            }
-        } catch {
-            logger.warning("Pausing or resuming failed; trying again", metadata: ["error": "\(error)"])
-        }
     }
 }

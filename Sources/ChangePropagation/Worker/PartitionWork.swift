@@ -26,7 +26,7 @@ struct PartitionWork: Sendable {
     }
 
     /// Most jobs that wait for a slot, and most bytes of them; past either, the partition is paused.
-    static let waitingLimit = 256
+    static let waitingLimit = 2048
     static let waitingBytesLimit = 4 << 20
     /// How far back in the waiting jobs one with a free lane is looked for.
     static let laneSearchLimit = 64

@@ -131,7 +131,7 @@ public struct StandbyReport: Codable, Sendable, Hashable {
     }
 
     /// The anchors that `datacenter` has published; those that can't be read are left out, which costs a lookup.
-    static func anchors(
+    public static func anchors(
         from store: any SharedStore, group: String, datacenter: Datacenter
     ) async throws(StoreError) -> [TopicPartition: ResumePlanner.Anchor] {
         try await load(from: store, group: group).compactMapValues { reports in

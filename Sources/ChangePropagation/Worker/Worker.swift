@@ -51,11 +51,11 @@ public struct Worker: Sendable {
         let stopping = StopSwitch()
         let http = HTTPAction(
             settings: httpSettings, version: Self.version,
-            connections: configuration.rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) })
+            connections: Self.connections(of: configuration.rules))
         let sender = ActionSender(http: http, events: try eventProducer(cluster))
         let action = RuleAction(send: { request, rule in await sender.send(request, for: rule) }, limiters: Limiters(configuration.limiters))
         let result: Result<Void, any Error>
-        let main = Task { try await self.work(cluster, store: store, action: action, stopping, reloading) }
+        let main = Task { try await self.work(cluster, store: store, action: action, http, stopping, reloading) }
         let listener = Task {
             for await _ in stopSignal {
                 // Before anything runs there is nothing to drain.
@@ -71,6 +71,9 @@ public struct Worker: Sendable {
         await store.close()
         try result.get()
     }
+
+    /// So many actions of these rules may run at once.
+    private static func connections(of rules: [Rule]) -> Int { rules.reduce(0) { $0 + $1.concurrency * ($1.usesRetryTopics ? 2 : 1) } }
 
     /// A connection is made within a third of the lease, or not at all: a request must not leave after the lease has run out.
     private var httpSettings: WorkerConfiguration.HTTPSettings {
@@ -92,7 +95,8 @@ public struct Worker: Sendable {
     }
 
     private func work(
-        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ stopping: StopSwitch, _ reloading: Reloading?
+        _ cluster: WorkerConfiguration.ClusterSettings, store: any SharedStore, action: RuleAction, _ http: HTTPAction, _ stopping: StopSwitch,
+        _ reloading: Reloading?
     ) async throws {
         try await waitFor(store.name) { _ = try await store.get(StoreKey("assignments")) }
         let lookups = try KafkaAdmin(clientConfiguration(cluster))
@@ -107,8 +111,10 @@ public struct Worker: Sendable {
         }
         defer { Task { await producer.end() } }
         let parking = self.parking(producer)
+        let claims = try await openClaims()
+        defer { if let claims { Task { await claims.close() } } }
         let fleet = WorkerFleet(logger: logger) { key, rules in
-            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking)
+            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
         }
         logger.info(
             "Working", metadata: [
@@ -118,13 +124,27 @@ public struct Worker: Sendable {
         guard await stopping.begin(fleet) else { return }
         let heartbeat = try startHeartbeat(cluster)
         defer { heartbeat?.cancel() }
-        let beside = [Task { await keeper.run() }, serveStatus(of: fleet), reload(reloading, fleet, keeper)]
+        let beside = [Task { await keeper.run() }, serveStatus(of: fleet), reload(reloading, fleet, keeper, http)]
         defer { for task in beside { task.cancel() } }
         try await fleet.run(configuration.rules)
     }
 
+    /// nil: claims stand in the store. One that can't be reached keeps nothing from starting but the rules that need it.
+    private func openClaims() async throws -> (any TransactionStore)? {
+        guard let settings = configuration.claims else { return nil }
+        let claims = RedisClaims(settings) { ClaimRecord($0).map { $0.expires + Claim.startAllowance } }
+        do throws(StoreError) {
+            if let complaint = try await claims.complaint() { logger.warning("\(complaint)", metadata: ["claims": "\(claims.name)"]) }
+        } catch {
+            await claims.close()
+            guard error.isRetriable else { throw StartFailure(description: "claims can't be kept in \(claims.name): \(error.message)") }
+            logger.warning("Claims can't be made yet; trying on", metadata: ["error": "\(error)"])
+        }
+        return claims
+    }
+
     /// Takes up new rules as they come. Whatever is wrong with them, the old ones stay.
-    private func reload(_ reloading: Reloading?, _ fleet: WorkerFleet, _ keeper: TopicKeeper) -> Task<Void, Never> {
+    private func reload(_ reloading: Reloading?, _ fleet: WorkerFleet, _ keeper: TopicKeeper, _ http: HTTPAction) -> Task<Void, Never> {
         Task {
             guard let reloading else { return }
             for await _ in reloading.signals {
@@ -135,6 +155,7 @@ public struct Worker: Sendable {
                         throw WorkerFleet.Refusal(description: "\(others.sorted().joined(separator: ", ")) changed; that takes a restart")
                     }
                     try await keeper.take(new)
+                    http.allow(connections: Self.connections(of: new.rules))
                     try await fleet.replace(new.rules)
                     if !others.isEmpty {
                         logger.warning("Only rules are reloaded; other changes take a restart", metadata: ["changed": "\(others.sorted())"])
@@ -213,13 +234,13 @@ public struct Worker: Sendable {
     /// The worker of one group, which has not touched anything yet.
     func groupWorker(
         _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, _ cluster: WorkerConfiguration.ClusterSettings,
-        lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil
+        lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil, claims: (any TransactionStore)? = nil
     ) throws -> GroupWorker {
         var setup = GroupWorker.Setup(configuration, group: group, rules: rules, role: role, workerName: Self.processName())
         setup.startMargin = httpSettings.connectTimeout
         let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster))
         return GroupWorker(
-            setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, logger: logger)
+            setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, claims: claims, logger: logger)
     }
 
     /// For retries and dead letters.

@@ -63,6 +63,18 @@ public struct GapReport: Codable, Sendable, Hashable {
     static func key(group: String, _ partition: TopicPartition, epoch: Int64, at: Int64) -> StoreKey {
         StoreKey("gaps", group, partition.topic, String(partition.partition), "\(epoch)-\(at)")
     }
+
+    /// The gap events of `group`, by partition, oldest first; those that can't be read are left out.
+    public static func load(from store: any SharedStore, group: String) async throws(StoreError) -> [TopicPartition: [GapReport]] {
+        var found: [TopicPartition: [GapReport]] = [:]
+        for (key, value) in try await store.list(under: StoreKey("gaps", group)).entries {
+            guard key.segments.count == 5, let number = Int32(key.segments[3]), number >= 0,
+                let report = try? JSONDecoder().decode(GapReport.self, from: Data(value.bytes))
+            else { continue }
+            found[TopicPartition(topic: key.segments[2], partition: number), default: []].append(report)
+        }
+        return found.mapValues { $0.sorted { $0.at < $1.at } }
+    }
 }
 
 extension GroupWorker {
@@ -103,13 +115,13 @@ extension GroupWorker {
 }
 
 /// What a commit to Kafka carries beside the offset: which epoch it belongs to, and the record before it.
-enum CommitMetadata {
+public enum CommitMetadata {
     static func write(epoch: Int64, last: Fingerprint?) -> String {
         "sb1 e=\(epoch)" + (last.map { " f=\($0)" } ?? "")
     }
 
     /// nil for commits that are not Switchback's: another tool's offset says nothing about what this group has done.
-    static func parse(_ committed: CommittedOffset?) -> ResumePlanner.Committed? {
+    public static func parse(_ committed: CommittedOffset?) -> ResumePlanner.Committed? {
         guard let committed, let metadata = committed.metadata else { return nil }
         let words = metadata.split(separator: " ")
         guard words.first == "sb1" else { return nil }
@@ -121,8 +133,27 @@ enum CommitMetadata {
 }
 
 extension EventIdentity {
+    /// The fingerprint of a record, and whether it is over an id of its own: a record without one is fingerprinted as a whole.
+    ///
+    /// - Parameter event: the parsed value; only `json` identities look at it.
+    public func fingerprint(of record: borrowing RecordView, event: JSONValue?) -> (Fingerprint, hasIdentity: Bool) {
+        if self != .record {
+            let headers = needsHeaders ? (try? record.headers()) ?? [] : []
+            let bytes = bytes(event: event) { name in headers.last { $0.name == name }?.value }
+            if let bytes { return (bytes.withUnsafeBytes { Fingerprint.ofIdentity($0) }, true) }
+        }
+        return (Fingerprint.ofRecord(record), false)
+    }
+
+    /// The same for a record whose value nobody has parsed.
+    public func fingerprint(of record: borrowing RecordView) -> Fingerprint {
+        var event: JSONValue?
+        if case .json = self { event = record.withValue { bytes in bytes.flatMap { try? parseEvent($0) } } }
+        return fingerprint(of: record, event: event).0
+    }
+
     /// As it is written in worker.yaml and in checkpoints.
-    var text: String {
+    public var text: String {
         switch self {
         case .record: "record"
         case .header(let name): "header:\(name)"

@@ -165,17 +165,10 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     public var description: String { "checkpoint store \(store): \(message)" }
 }
 
-/// The store itself. Every call ends within the store's request timeout (a setting of each store), by an answer or by a
-/// `StoreError`. Correctness rests on `commit` alone; `changes` only makes things quick.
-public protocol SharedStore: Sendable {
+/// Where transactions on single keys are made.
+public protocol TransactionStore: Sendable {
     /// A short name for messages: endpoints or file path, without credentials.
     var name: String { get }
-
-    /// Linearizable read of one key; nil when it does not exist.
-    func get(_ key: StoreKey) async throws(StoreError) -> StoredValue?
-
-    /// Linearizable read of every key that begins with the segments of `prefix` (whole segments; `prefix` itself excluded).
-    func list(under prefix: StoreKey) async throws(StoreError) -> StoreListing
 
     /// Applies `transaction` atomically. At most `maximumTransactionSize` keys, counted over `expected` and `writes`
     /// together; a larger one is a `refused` error before anything is sent.
@@ -184,10 +177,20 @@ public protocol SharedStore: Sendable {
     /// Most keys in one transaction (etcd's `--max-txn-ops` is 128 unless changed).
     var maximumTransactionSize: Int { get }
 
+    /// Gives back connections, files and threads. Calls after it fail with `unavailable`, or open them again.
+    func close() async
+}
+
+/// The store itself. Every call ends within the store's request timeout (a setting of each store), by an answer or by a
+/// `StoreError`. Correctness rests on `commit` alone; `changes` only makes things quick.
+public protocol SharedStore: TransactionStore {
+    /// Linearizable read of one key; nil when it does not exist.
+    func get(_ key: StoreKey) async throws(StoreError) -> StoredValue?
+
+    /// Linearizable read of every key that begins with the segments of `prefix` (whole segments; `prefix` itself excluded).
+    func list(under prefix: StoreKey) async throws(StoreError) -> StoreListing
+
     /// Yields whenever something under `prefix` may have changed. Only a hint: it may repeat, lag, or miss changes, and it
     /// restarts by itself after errors and compactions; readers keep a periodic `list` behind it. Ends when cancelled.
     func changes(under prefix: StoreKey) -> AsyncStream<Void>
-
-    /// Gives back connections, files and threads. Calls after it fail with `unavailable`.
-    func close() async
 }

@@ -2,10 +2,10 @@
 
 extension StoreTransaction {
     /// The keys of `expected` and `writes`, each once.
-    var keys: Set<StoreKey> { Set(expected.keys).union(writes.keys) }
+    public var keys: Set<StoreKey> { Set(expected.keys).union(writes.keys) }
 
     /// Throws `refused` for more than `limit` keys, for a key without segments, or for a negative expected revision.
-    func check(limit: Int, store: String) throws(StoreError) {
+    public func check(limit: Int, store: String) throws(StoreError) {
         let keys = self.keys
         guard keys.count <= limit else {
             throw StoreError(
