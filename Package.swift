@@ -80,11 +80,11 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
+            name: "Offsets", dependencies: ["ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging], swiftSettings: strict),
+        .target(
             name: "Drill",
             dependencies: ["Demo", "ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging, httpClient, nioCore],
             swiftSettings: strict),
-        .target(
-            name: "Offsets", dependencies: ["ChangePropagation", "Handover", "Checkpoints", "KafkaLog", logging], swiftSettings: strict),
         .executableTarget(
             name: "Switchback",
             dependencies: [
@@ -131,12 +131,12 @@ let package = Package(
         .testTarget(name: "LocalKafkaTests", dependencies: ["LocalKafka", "TestSupport", logging, nioCore], swiftSettings: strict),
         .testTarget(name: "MirrorTests", dependencies: ["Mirror", "LocalKafka", "KafkaLog", "TestSupport"], swiftSettings: strict),
         .testTarget(
+            name: "OffsetsTests",
+            dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(
             name: "DrillTests",
             dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
             exclude: ["Golden"], swiftSettings: strict),
-        .testTarget(
-            name: "OffsetsTests",
-            dependencies: ["Offsets", "ChangePropagation", "Handover", "Checkpoints", "LocalKafka", "KafkaLog", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(

@@ -19,7 +19,8 @@ struct SwitchbackCommand: AsyncParsableCommand {
             """,
         version: Worker.version,
         subcommands: [
-            WorkerCommand.self, HandoverCommand.self, OffsetsCommand.self, RulesCommand.self, ProduceCommand.self, LocalCommand.self, MirrorCommand.self, DemoCommand.self, DrillCommand.self, ManualCommand.self,
+            WorkerCommand.self, HandoverCommand.self, OffsetsCommand.self, DrillCommand.self, RulesCommand.self, ProduceCommand.self, LocalCommand.self,
+            MirrorCommand.self, DemoCommand.self, ManualCommand.self,
         ])
 
     static func main() async {
