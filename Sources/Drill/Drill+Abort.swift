@@ -37,6 +37,7 @@ extension Drill {
             }
             await sites.end()
             try await sites.cleanUp()
+        case .liveGroup where state.marks[.asked] == nil: say("the drill had not moved anything")
         case .liveGroup:
             let sites = try await live(setting, directory, executable)
             do { try await takeHome(sites, setting, say) } catch {

@@ -70,6 +70,8 @@ public actor Drill {
             self.setting = found
             clock = DrillClock(began: found.beganAt)
             state = known
+            // It was interrupted while its datacenters were made: nothing has happened in them, and half of them is of no use.
+            if found.mode == .embedded, known.phases.isEmpty { try? FileManager.default.removeItem(at: directory.appending(path: Self.dataName)) }
             let entry = DrillEntry(at: clock.now, .resumed)
             try state.apply(entry)
             try journal.write(entry)

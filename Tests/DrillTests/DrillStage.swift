@@ -45,11 +45,13 @@ enum DrillStage {
         return try report(directory.file("run"))
     }
 
-    /// Waits until the journal in `directory` says that a phase has begun.
-    static func reach(_ phase: DrillPhase, in directory: URL, _ process: LeashedProcess) async throws {
-        try await eventually("phase \(phase.rawValue)", timeout: .seconds(120)) {
-            guard process.isRunning else { throw TestTimeout("the drill ended before phase \(phase.rawValue): \(process.lastWords(10))") }
-            return (try? DrillJournal.load(directory))?.phases[phase] != nil
+    /// Waits until the journal in `directory` says that a phase has begun; nil: that the drill has.
+    static func reach(_ phase: DrillPhase?, in directory: URL, _ process: LeashedProcess) async throws {
+        let what = phase?.rawValue ?? "none"
+        try await eventually("phase \(what)", timeout: .seconds(120)) {
+            guard process.isRunning else { throw TestTimeout("the drill ended before phase \(what): \(process.lastWords(10))") }
+            guard let state = try? DrillJournal.load(directory) else { return false }
+            return phase.map { state.phases[$0] != nil } ?? true
         }
     }
 }

@@ -86,11 +86,11 @@ public struct DrillPlan: Codable, Sendable, Hashable {
         name = scenario.rawValue
         objectives =
             switch scenario {
-            case .planned: Objectives(rto: 5, rtoHome: 5, lost: 0, repeats: 0, gaps: 0)
-            case .datacenterLoss: Objectives(rto: 15, rtoHome: 5, caughtUp: 30, lost: 0, knownRepeats: 0, gaps: 0)
-            case .storeLeader: Objectives(rto: 20, rtoHome: 5, lost: 0, repeats: 0, gaps: 0)
-            case .mirrorLag: Objectives(rto: 20, rtoHome: 5, lost: 0, repeats: 0, gaps: 0)
-            case .zombie: Objectives(rto: 15, rtoHome: 5, lost: 0, knownRepeats: 0, gaps: 0, fencedActions: 0)
+            case .planned: Objectives(rto: 10, rtoHome: 10, lost: 0, repeats: 0, gaps: 0)
+            case .datacenterLoss: Objectives(rto: 15, rtoHome: 10, caughtUp: 30, lost: 0, knownRepeats: 0, gaps: 0)
+            case .storeLeader: Objectives(rto: 20, rtoHome: 10, lost: 0, repeats: 0, gaps: 0)
+            case .mirrorLag: Objectives(rto: 20, rtoHome: 10, lost: 0, repeats: 0, gaps: 0)
+            case .zombie: Objectives(rto: 15, rtoHome: 10, lost: 0, knownRepeats: 0, gaps: 0, fencedActions: 0)
             }
     }
 
