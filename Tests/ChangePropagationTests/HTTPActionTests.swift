@@ -4,6 +4,9 @@ import Testing
 
 @testable import ChangePropagation
 
+/// A name that the system finds to be 127.0.0.1, other than `localhost`.
+private let nameOfLoopback: String? = [ProcessInfo.processInfo.hostName, "localhost.localdomain"].first { Host(name: $0).addresses.first == "127.0.0.1" }
+
 /// The HTTP action against a real server on loopback.
 @Suite struct HTTPActionTests {
     /// Runs `body` with a server and a client, and ends both.
@@ -188,6 +191,24 @@ import Testing
                 #expect(got.header("content-length") == (hasLength ? "\(body?.count ?? 0)" : nil))
                 let names = got.head.components(separatedBy: "\r\n").dropFirst().compactMap { $0.split(separator: ":").first?.lowercased() }.filter { !$0.isEmpty }
                 #expect(Set(names) == Set(["host", "user-agent", "x-empty", "x-request-id"] + (hasLength ? ["content-length"] : [])))
+            }
+        }
+    }
+
+    /// A name is looked up on another thread, over a pair of sockets that libcurl opens and closes for it; their numbers come back as those of
+    /// connections. `localhost` libcurl does not look up.
+    @Test(.enabled(if: nameOfLoopback != nil, "no other name of this machine leads to 127.0.0.1"))
+    func targetsWithNames() async throws {
+        let name = try #require(nameOfLoopback)
+        for _ in 0..<10 {
+            try await with(ScriptedServer(.status(200))) { server, http in
+                for _ in 0..<3 {
+                    let request = ActionRequest(method: "GET", url: "http://\(name):\(server.port)/")
+                    #expect(await http.send(request, timeout: .seconds(5), statuses: .init()) == .done(status: 200))
+                    let nobody = ActionRequest(method: "GET", url: "http://nobody.invalid/")
+                    let result = await http.send(nobody, timeout: .seconds(30), statuses: .init())
+                    guard case .retriable(.connection) = result else { Issue.record("\(result)"); return }
+                }
             }
         }
     }

@@ -22,17 +22,18 @@ final class HTTPTransfer {
     ///
     /// - Parameters:
     ///   - timeoutLeft: milliseconds, at least 1.
-    ///   - onClose: closes sockets, also long after this transfer; `user` is for it.
+    ///   - onOpen: hears of a connection's socket. `user` is for it and for the next.
+    ///   - onClose: closes such sockets, also long after this transfer.
     init?(
-        _ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int, onClose: @escaping curl_closesocket_callback,
-        user: UnsafeMutableRawPointer
+        _ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int, onOpen: @escaping curl_sockopt_callback,
+        onClose: @escaping curl_closesocket_callback, user: UnsafeMutableRawPointer
     ) {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
         ticket = start.ticket
         done = start.done
         responseLimit = limits.response
-        switchback_easy_set_close(easy, onClose, user)
+        switchback_easy_set_socket_callbacks(easy, onOpen, onClose, user)
         setUp(limits, timeoutLeft)
         setUp(start.exchange)
     }
