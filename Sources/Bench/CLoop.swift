@@ -10,6 +10,8 @@ struct CLoop {
     let records: Int64
     let batch: Int
     var settings: [String: String] = [:]
+    /// Without those of KafkaLog's own: librdkafka's defaults.
+    var isPlain = false
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
@@ -20,7 +22,10 @@ struct CLoop {
     func run(inspect: cbaseline_inspect? = nil, context: OpaquePointer? = nil) throws -> cbaseline_result {
         var all = KafkaClientConfiguration.reserved.merging(
             ["bootstrap.servers": servers, "client.id": "bench", "group.id": "bench"], uniquingKeysWith: { $1 })
-        all.merge(KafkaConsumer.speedDefaults) { $1 }
+        if !isPlain {
+            let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: settings)
+            all.merge(KafkaConsumer.speedDefaults(for: client)) { $1 }
+        }
         all.merge(settings) { $1 }
         let names = all.keys.sorted()
         let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }

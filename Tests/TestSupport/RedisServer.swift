@@ -43,7 +43,7 @@ public final class RedisServer: Sendable {
         process.standardInput = input
         try launch(process)
         leash.withLock { $0 = (process, input) }
-        try await eventually("Redis listens on \(port)") { Self.connects(port) }
+        try await eventually("Redis answers on \(port)") { [port] in Self.answers(port) }
     }
 
     /// SIGKILL.
@@ -55,18 +55,25 @@ public final class RedisServer: Sendable {
         // Another process may hold the other end open: a line ends the shell's reading, too.
         try leash.input.fileHandleForWriting.write(contentsOf: Data("\n".utf8))
         try leash.input.fileHandleForWriting.close()
-        try await eventually("nothing listens on \(port) any more") { [port] in !Self.connects(port) }
+        try await eventually("nothing listens on \(port) any more") { [port] in !Self.answers(port) }
     }
 
-    private static func connects(_ port: Int) -> Bool {
+    /// One that still loads what it had does not count.
+    private static func answers(_ port: Int) -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(port).bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        return withUnsafePointer(to: &address) {
+        let isConnected = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 }
         }
+        var limit = timeval(tv_sec: 2, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var answer = [UInt8](repeating: 0, count: 64)
+        guard isConnected, send(descriptor, "PING\r\n", 6, Int32(MSG_NOSIGNAL.rawValue)) == 6 else { return false }
+        let count = recv(descriptor, &answer, answer.count, 0)
+        return count > 0 && !String(decoding: answer.prefix(count), as: UTF8.self).hasPrefix("-LOADING")
     }
 }
