@@ -26,11 +26,10 @@ static inline void switchback_easy_set_callbacks(
     curl_easy_setopt(easy, CURLOPT_PRIVATE, user);
 }
 
-// `on_open` hears of each connection's socket, `on_close` closes it; both are told of the same `user`.
-static inline void switchback_easy_set_socket_callbacks(
-    CURL *easy, curl_sockopt_callback on_open, curl_closesocket_callback on_close, void *user) {
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_open);
-    curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, user);
+static inline void switchback_easy_set_sockets(
+    CURL *easy, curl_opensocket_callback on_open, curl_closesocket_callback on_close, void *user) {
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, user);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, user);
 }

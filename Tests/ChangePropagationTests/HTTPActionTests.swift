@@ -149,6 +149,18 @@ private let nameOfLoopback: String? = [ProcessInfo.processInfo.hostName, "localh
         }
     }
 
+    /// libcurl looks a name up with sockets of its own, whose numbers the next connections get.
+    @Test func aNameThatIsLookedUpDisturbsNoConnection() async throws {
+        try await with(ScriptedServer(.status(200))) { server, http in
+            for _ in 0..<3 {
+                // No resolver knows it (RFC 6761, 6.4).
+                let unknown = await http.send(ActionRequest(method: "GET", url: "http://name.invalid/"), timeout: .seconds(20), statuses: .init())
+                guard case .retriable = unknown else { Issue.record("\(unknown)"); return }
+                #expect(await http.send(get(server), timeout: .seconds(20), statuses: .init()) == .done(status: 200))
+            }
+        }
+    }
+
     @Test func connectionsAreKeptForTheNextRequest() async throws {
         try await with(ScriptedServer(.status(200))) { server, http in
             for _ in 0..<5 { _ = await http.send(get(server), timeout: .seconds(30), statuses: .init()) }

@@ -176,6 +176,34 @@ struct OffsetsRewindTests {
         }
     }
 
+    @Test("A rewind whose command died after its checkpoints were written is carried through by running it again")
+    func halfWayAgain() async throws {
+        try await OffsetsStage.run(rule: "dedupe: content") { stage in
+            try await stage.actOnEverything()
+            let arguments = [OffsetsStage.group, "--to-offset", "8", "--reason", "r", "--yes"]
+            func reset(_ more: String...) async throws -> ChildProcess.Output {
+                try await ChildProcess.run(
+                    try Executable.switchback(), ["offsets", "reset"] + arguments + more + ["--config", stage.directory.file("eqiad.yaml").path],
+                    deadline: .seconds(60))
+            }
+            #expect(try await reset("--keep-claims").status == 0)
+            // As it stands when the command dies before the claims are forgotten and the epoch is raised once more.
+            let store = try await StoreConfiguration.sqlite(path: stage.directory.file("store.db").path).open(logger: Logger(label: "test"))
+            let key = AssignmentKey(group: OffsetsStage.group, origin: try #require(Datacenter("eqiad")))
+            let stored = try #require(try await AssignmentStore(store).load(key))
+            let partitions = PartitionSet((0..<2).map { TopicPartition(topic: OffsetsStage.topic, partition: $0) })
+            let author = Assignment.Author(name: "op", reason: "r", now: MillisecondTimestamp(clamped: 1))
+            _ = try await AssignmentStore(store).change(key, to: try stored.assignment.rewinding(partitions, author), expecting: stored.revision)
+            let again = try await reset("--forget-claims")
+            #expect(again.status == 0 && again.errors.contains("2 partitions rewound"), "\(again)")
+            #expect(try await AssignmentStore(store).load(key)?.assignment.isDraining(TopicPartition(topic: OffsetsStage.topic, partition: 0)) == false)
+            #expect(try await reset("--forget-claims").errors.contains("nothing to do"))
+            await store.close()
+            try await stage.withWorker { try await eventually("done again", timeout: .seconds(30)) { stage.seen().count >= 24 } }
+            #expect(stage.seen().count == 24)
+        }
+    }
+
     @Test("Rules that remember what was done: it has to be said whether that counts; forgotten, it is done again")
     func dedupe() async throws {
         try await OffsetsStage.run(rule: "dedupe: content") { stage in

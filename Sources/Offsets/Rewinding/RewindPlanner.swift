@@ -66,6 +66,14 @@ extension SnapshotReader {
         for index in plan.lines.indices where plan.lines[index].outcome == .planned {
             Self.complete(&plan.lines[index], places, marks, facts)
         }
+        let assignments = try await AssignmentStore(store).load(group: group)
+        for index in plan.lines.indices where plan.lines[index].outcome == .unchanged {
+            // A rewind that died after its checkpoints were written: what comes after them (claims, the epoch) is still to be done.
+            guard let assignment = Datacenter(plan.lines[index].origin).flatMap({ assignments[$0]?.assignment }), assignment.kind == .rewind,
+                assignment.isDraining(plan.lines[index].topicPartition)
+            else { continue }
+            plan.lines[index].outcome = .planned
+        }
         return plan
     }
 
@@ -129,7 +137,8 @@ extension SnapshotReader {
         case .offset(let wanted): offset = wanted
         case .time:
             guard let lookup = found[fact.topicPartition] else { return "the time could not be looked up in \(datacenter): try again" }
-            offset = lookup.start.offset
+            // A log that is written to has grown since its end was looked at.
+            offset = min(lookup.start.offset, end)
         case .positions: offset = entry?.offset ?? -1
         case .group: return nil
         }

@@ -46,7 +46,7 @@ struct OutputOptions: ParsableArguments {
     private static func tableText(_ sheet: Sheet, wide: Bool) -> (text: String, leftOut: [String]) {
         let paint: ((String, Sheet.Tone) -> String)? = Terminal.hasColours ? { Terminal.paint($0, $1) } : nil
         let laidOut = sheet.laidOut(width: wide ? nil : Terminal.width, paint: paint)
-        return (laidOut.lines.joined(separator: "\n"), laidOut.leftOut)
+        return (laidOut.lines.joined(separator: "\n"), laidOut.leftOut.filter { !$0.isEmpty })
     }
 }
 

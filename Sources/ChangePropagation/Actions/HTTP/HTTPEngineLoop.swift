@@ -15,11 +15,11 @@ final class HTTPEngineLoop {
     private let connections: () -> Int
     private let multi = curl_multi_init()
     private let poll = epoll_create1(Int32(EPOLL_CLOEXEC))
-    /// What epoll waits for on each socket. libcurl forgets a connection's with each answer and comes back to it with the next request; in between
-    /// it stays here.
+    /// What epoll waits for on each socket. libcurl forgets one with each answer and comes back to it with the next request; in between it stays here.
     private var watched: [curl_socket_t: UInt32] = [:]
-    /// Those of connections. Others, such as a pair for the lookup of a name, libcurl closes without a word.
-    private var connectionSockets: Set<curl_socket_t> = []
+    /// The sockets that were opened for connections. libcurl has others, such as a pair for each name that it looks up, which it closes without a word: the
+    /// next socket has their number, and epoll knows nothing of it.
+    private var ours: Set<curl_socket_t> = []
     private var running: [ObjectIdentifier: HTTPTransfer] = [:]
     private var waiting: ArraySlice<HTTPEngine.Start> = []
     /// When libcurl wants to be called, whatever the sockets say; nil: not at all.
@@ -83,7 +83,7 @@ final class HTTPEngineLoop {
     private func launch(_ start: HTTPEngine.Start) {
         guard !start.ticket.isCancelled.load(ordering: .sequentiallyConsistent) else { return start.done.resume(returning: .interrupted) }
         let left = HTTPEngine.Limits.milliseconds(start.exchange.timeout - start.at.duration(to: .now))
-        guard let multi, let transfer = HTTPTransfer(start, limits: limits, timeoutLeft: left, onOpen: Self.onOpen, onClose: Self.onClose, user: Unmanaged.passUnretained(self).toOpaque()) else {
+        guard let multi, let transfer = HTTPTransfer(start, limits: limits, timeoutLeft: left, sockets: (Self.onOpen, Self.onClose), user: Unmanaged.passUnretained(self).toOpaque()) else {
             return start.done.resume(returning: .connection("libcurl can't be started: out of memory"))
         }
         let code = curl_multi_add_handle(multi, transfer.easy)
@@ -135,7 +135,8 @@ final class HTTPEngineLoop {
             }
             guard let wanted = watched[event.data.fd], wanted & Self.unused == 0 else {
                 // The other side closes a connection that nobody uses; libcurl finds that when it wants it again.
-                forget(event.data.fd)
+                watched[event.data.fd] = nil
+                epoll_ctl(poll, EPOLL_CTL_DEL, event.data.fd, nil)
                 continue
             }
             var flags: Int32 = 0
@@ -163,8 +164,12 @@ final class HTTPEngineLoop {
 
     private func watch(_ socket: curl_socket_t, _ what: Int32) -> Int32 {
         guard what != CURL_POLL_REMOVE else {
+            guard ours.contains(socket) else {
+                if watched.removeValue(forKey: socket) != nil { epoll_ctl(poll, EPOLL_CTL_DEL, socket, nil) }
+                return 0
+            }
             // It is likely wanted again; an event that comes before that takes it out (`look`).
-            if connectionSockets.contains(socket), let wanted = watched[socket] { watched[socket] = wanted | Self.unused } else { forget(socket) }
+            if let wanted = watched[socket] { watched[socket] = wanted | Self.unused }
             return 0
         }
         var wanted: UInt32 = 0
@@ -173,23 +178,25 @@ final class HTTPEngineLoop {
         let known = watched.updateValue(wanted, forKey: socket)
         if let known, known & ~Self.unused == wanted { return 0 }
         var event = epoll_event(events: wanted, data: epoll_data(fd: socket))
-        return epoll_ctl(poll, known == nil ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event)
+        // Anything but 0 would end the whole engine, not this one exchange; its timeout does that.
+        if epoll_ctl(poll, known == nil ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) != 0 { watched[socket] = nil }
+        return 0
     }
 
-    private func forget(_ socket: curl_socket_t) {
-        if watched.removeValue(forKey: socket) != nil { epoll_ctl(poll, EPOLL_CTL_DEL, socket, nil) }
-    }
+    /// libcurl wants a socket for a connection.
+    private static let onOpen:
+        @convention(c) (UnsafeMutableRawPointer?, curlsocktype, UnsafeMutablePointer<curl_sockaddr>?) -> curl_socket_t = { user, _, address in
+            guard let loop = HTTPEngineLoop.of(user), let address = address?.pointee else { return CURL_SOCKET_BAD }
+            let opened = socket(address.family, address.socktype | Int32(SOCK_CLOEXEC.rawValue), address.`protocol`)
+            if opened >= 0 { loop.ours.insert(opened) }
+            return opened
+        }
 
-    private static let onOpen: @convention(c) (UnsafeMutableRawPointer?, curl_socket_t, curlsocktype) -> Int32 = { user, socket, _ in
-        HTTPEngineLoop.of(user)?.connectionSockets.insert(socket)
-        return CURL_SOCKOPT_OK
-    }
-
-    /// libcurl closes a connection.
+    /// libcurl closes a socket.
     private static let onClose: @convention(c) (UnsafeMutableRawPointer?, curl_socket_t) -> Int32 = { user, socket in
         if let loop = HTTPEngineLoop.of(user) {
-            loop.forget(socket)
-            loop.connectionSockets.remove(socket)
+            loop.watched[socket] = nil
+            loop.ours.remove(socket)
         }
         return close(socket)
     }

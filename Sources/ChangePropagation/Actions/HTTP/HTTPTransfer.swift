@@ -22,18 +22,17 @@ final class HTTPTransfer {
     ///
     /// - Parameters:
     ///   - timeoutLeft: milliseconds, at least 1.
-    ///   - onOpen: hears of a connection's socket. `user` is for it and for the next.
-    ///   - onClose: closes such sockets, also long after this transfer.
+    ///   - sockets: open and close sockets, also long after this transfer; `user` is for them.
     init?(
-        _ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int, onOpen: @escaping curl_sockopt_callback,
-        onClose: @escaping curl_closesocket_callback, user: UnsafeMutableRawPointer
+        _ start: HTTPEngine.Start, limits: HTTPEngine.Limits, timeoutLeft: Int,
+        sockets: (onOpen: curl_opensocket_callback, onClose: curl_closesocket_callback), user: UnsafeMutableRawPointer
     ) {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
         ticket = start.ticket
         done = start.done
         responseLimit = limits.response
-        switchback_easy_set_socket_callbacks(easy, onOpen, onClose, user)
+        switchback_easy_set_sockets(easy, sockets.onOpen, sockets.onClose, user)
         setUp(limits, timeoutLeft)
         setUp(start.exchange)
     }
@@ -81,6 +80,8 @@ final class HTTPTransfer {
         switchback_easy_set(easy, CURLOPT_CONNECTTIMEOUT_MS, limits.connectTimeout)
         switchback_easy_set(easy, CURLOPT_MAXAGE_CONN, limits.idleSeconds)
         switchback_easy_set(easy, CURLOPT_MAXLIFETIME_CONN, limits.ageSeconds)
+        // A name server that doesn't answer would hold up every exchange: libcurl waits for a lookup's thread where the exchange ends before it.
+        switchback_easy_set(easy, CURLOPT_QUICK_EXIT, 1)
         switchback_easy_set(easy, CURLOPT_DNS_CACHE_TIMEOUT, HTTPEngine.Limits.nameSeconds)
         // A proxy that somebody's environment names is none that a rule means.
         _ = "".withCString { switchback_easy_set_pointer(easy, CURLOPT_PROXY, $0) }
