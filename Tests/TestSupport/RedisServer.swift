@@ -72,7 +72,7 @@ public final class RedisServer: Sendable {
         var limit = timeval(tv_sec: 2, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         var answer = [UInt8](repeating: 0, count: 64)
-        guard isConnected, send(descriptor, "PING\r\n", 6, Int32(MSG_NOSIGNAL.rawValue)) == 6 else { return false }
+        guard isConnected, send(descriptor, "PING\r\n", 6, Int32(MSG_NOSIGNAL)) == 6 else { return false }
         let count = recv(descriptor, &answer, answer.count, 0)
         return count > 0 && !String(decoding: answer.prefix(count), as: UTF8.self).hasPrefix("-LOADING")
     }
