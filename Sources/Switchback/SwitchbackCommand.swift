@@ -35,6 +35,7 @@ struct SwitchbackCommand: AsyncParsableCommand {
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand { try await asynchronous.run() } else { try command.run() }
+            if let why = Console.lostOutput { throw Failure("stdout: \(why): the output is not whole; write it to another place") }
         } catch {
             exit(withFailure: error)
         }

@@ -55,6 +55,23 @@ struct DrillInterruptionTests {
         #expect(again.status == 2 && again.errors.contains("is over (done)"))
     }
 
+    @Test("A line that a crash cut off is left out, and what is appended stays readable")
+    func tornLine() throws {
+        let directory = try TemporaryDirectory(), file = directory.file("calls.jsonl")
+        for torn in ["", "{\"a\":1}\n{\"a\"", "{\"a\"", "{\"a\":1}\n"] {
+            try Data(torn.utf8).write(to: file)
+            let handle = try DrillLines.appending(file)
+            try DrillLines.write([["a": 2]], to: handle)
+            try handle.close()
+            let whole = torn.hasPrefix("{\"a\":1}") ? [["a": 1]] : []
+            #expect(try DrillLines.load([String: Int].self, file) == whole + [["a": 2]])
+        }
+        let journal = directory.file(DrillJournal.name)
+        try Data("{\"at\":1,\"kind\":\"no".utf8).write(to: journal)
+        try DrillJournal(directory.url).write(DrillEntry(at: 2, .note))
+        #expect(try String(contentsOf: journal, encoding: .utf8) == "{\"at\":2,\"kind\":\"note\"}\n")
+    }
+
     @Test("SIGKILL, then abort: nothing runs, the report says so, and there is nothing to resume")
     func abort() async throws {
         let directory = try TemporaryDirectory(), run = directory.file("run")

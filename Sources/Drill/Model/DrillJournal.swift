@@ -184,6 +184,7 @@ final class DrillJournal: Sendable {
             throw DrillFailure("the drill in \(directory.path) is running; wait for its end, or stop it with Ctrl-C first", code: 2)
         }
         handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        try DrillLines.cutTornLine(descriptor, path)
     }
 
     func write(_ entry: DrillEntry) throws {
@@ -217,6 +218,17 @@ enum DrillLines {
     static func complete(_ text: String) -> [Substring] {
         guard let end = text.lastIndex(of: "\n") else { return [] }
         return text[..<end].split(separator: "\n")
+    }
+
+    /// Takes away a last line that a crash cut off: what is appended would become part of it, and neither could be read.
+    static func cutTornLine(_ descriptor: Int32, _ path: String) throws {
+        let size = lseek(descriptor, 0, SEEK_END)
+        var end = size
+        var byte: UInt8 = 0
+        while end > 0, pread(descriptor, &byte, 1, end - 1) == 1, byte != UInt8(ascii: "\n") { end -= 1 }
+        guard size >= 0, end == size || ftruncate(descriptor, end) == 0 else {
+            throw DrillFailure("\(path) can't be written: \(String(cString: strerror(errno)))", code: 2)
+        }
     }
 }
 

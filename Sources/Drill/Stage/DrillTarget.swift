@@ -92,9 +92,11 @@ struct DrillClock: Sendable {
 
 extension DrillLines {
     static func appending(_ file: URL) throws -> FileHandle {
-        let descriptor = open(file.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+        let descriptor = open(file.path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw DrillFailure("\(file.path) can't be written: \(String(cString: strerror(errno)))") }
-        return FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+        try cutTornLine(descriptor, file.path)
+        return handle
     }
 
     static func write(_ value: some Encodable, to handle: FileHandle) throws { try write([value], to: handle) }

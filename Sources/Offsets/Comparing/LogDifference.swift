@@ -133,6 +133,7 @@ extension SnapshotReader {
         let logs = try clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         guard let here = logs[first], let there = logs[second] else { throw Refusal.nothingMatches("diff") }
+        for log in [here, there] { try await log.reach(timeout: timeout) }
         let (topics, mirrored) = (try await here.topics(timeout: timeout), try await there.topics(timeout: timeout))
         let known = Set(configuration.datacenters.keys)
         let wanted = topics.flatMap { topic, count in (0..<count).map { TopicPartition(topic: topic, partition: $0) } }.filter { partition in

@@ -65,7 +65,7 @@ extension SnapshotReader {
         let logs = try clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         guard let log = logs[datacenter] else { throw Refusal.nothingMatches(partition.topic) }
-        try await log.admin.clusterID(timeout: timeout)
+        try await log.reach(timeout: timeout)
         guard (try await log.topics(timeout: timeout)[partition.topic] ?? 0) > partition.partition, let ends = try await log.ends([partition], timeout: timeout)[partition] else {
             throw PeekRefusal(description: "\(datacenter) has no partition \(partition); 'offsets describe' lists them")
         }

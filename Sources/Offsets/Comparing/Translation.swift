@@ -60,7 +60,7 @@ extension SnapshotReader {
         let logs = try clusterLogs()
         defer { for log in logs.values { Task.detached { await log.close() } } }
         guard let here = logs[from], let there = logs[to] else { throw Refusal.nothingMatches(topic) }
-        let (cluster, other) = (try await here.admin.clusterID(timeout: timeout), try await there.admin.clusterID(timeout: timeout))
+        let (cluster, other) = (try await here.reach(timeout: timeout), try await there.reach(timeout: timeout))
         let counts = (try await here.topics(timeout: timeout), try await there.topics(timeout: timeout))
         let wanted = (0..<(counts.0[topic] ?? 0)).filter { partitions.isEmpty || partitions.contains($0) }.map { TopicPartition(topic: topic, partition: $0) }
         guard !wanted.isEmpty else { throw Refusal.nothingMatches(topic) }

@@ -59,6 +59,20 @@ public struct ClusterLogs: Sendable {
 
     public func close() async { await admin.close() }
 
+    /// A cluster that can't be asked, by its datacenter's name.
+    public struct Unreachable: Error, Sendable, CustomStringConvertible {
+        public let datacenter: Datacenter
+        public let reason: String
+        public var description: String { "\(datacenter) can't be asked: \(reason)" }
+    }
+
+    /// The cluster's id. Asked first by what needs the whole cluster, since its failure says what to look at.
+    @discardableResult public func reach(timeout: Duration) async throws -> ClusterID {
+        do { return try await admin.clusterID(timeout: timeout) } catch {
+            throw Unreachable(datacenter: datacenter, reason: "\(error)")
+        }
+    }
+
     /// Every partition that the cluster has of each topic that is there.
     public func topics(timeout: Duration) async throws -> [String: Int32] {
         let metadata = try await admin.metadata(.all, timeout: timeout)
