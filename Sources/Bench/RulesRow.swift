@@ -10,7 +10,7 @@ struct RulesRow {
     /// The worker's events per second must be at least this part of the C loop's, and at least this many.
     static let floor = 0.5
     static let leastRate = 200_000.0
-    private static let topic = "eqiad.mediawiki.recentchange"
+    static let topic = "eqiad.mediawiki.recentchange"
     private static let batch = 4096
     /// Every so many events, one is wanted by two of the rules.
     private static let wantedEvery: Int64 = 100
@@ -73,7 +73,11 @@ struct RulesRow {
         return try await WorkerRun(yaml: Self.configuration(servers, path, "bench-\(run)"), store: path, group: "bench-\(run)", events: events).seconds()
     }
 
-    private static func configuration(_ servers: String, _ store: String, _ group: String) -> String {
+    /// - Parameter checkpoints: the value of that key.
+    /// - Parameter more: lines below the others.
+    static func configuration(
+        _ servers: String, _ store: String, _ group: String, checkpoints: String = "{interval: 100ms}", more: String = "x-more:"
+    ) -> String {
         // The C loop's. A worker leaves an old librdkafka to sleep up to 250 ms when its queue is full, which shows above 250 MB/s.
         let settings = KafkaConsumer.speedDefaults.sorted { $0.key < $1.key }.map { "\($0): \($1)" }.joined(separator: ", ")
         let wanted = (1...2).map { "  wanted\($0): {<<: *all, match: {type: bench}}" }
@@ -90,7 +94,8 @@ struct RulesRow {
             datacenters: {eqiad: {bootstrap: "\(servers)", kafka: {\(settings)}}}
             store: {sqlite: '\(store)'}
             identity: json:meta.id
-            checkpoints: {interval: 100ms}
+            checkpoints: \(checkpoints)
+            \(more)
             x-all: &all {topic: mediawiki.recentchange, group: \(group)}
             rules:
             \((wanted + others).joined(separator: "\n"))
