@@ -65,20 +65,21 @@ sim: deps
 	$(RELEASE)/Simulate $(if $(MUTANTS),--mutants,--runs $(or $(RUNS),10000) --jobs $(shell nproc)) $(if $(SEED),--seed $(SEED))
 
 bench: deps wrk
+	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(BENCH)
-	$(RELEASE)/Bench rules
 	$(RELEASE)/Bench actions
 	$(RELEASE)/Bench all
 
 bench-check: deps wrk
+	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench --check $(BENCH)
-	$(RELEASE)/Bench rules --check
 	$(RELEASE)/Bench actions --check
 	$(RELEASE)/Bench all --check
 
 bench-report: deps
+	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench all --write Docs/Benchmarks.md $(BENCH)
 

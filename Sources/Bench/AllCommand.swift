@@ -13,7 +13,9 @@ struct AllCommand: AsyncParsableCommand {
     @Flag(help: "Exit with status 1 when a goal is not met, or a row failed.") var check = false
 
     /// Commands that write a `RowResult`, in the order of the report.
-    static let rows = ["checkpoints", "produce", "mirror", "memory", "growth"]
+    static let rows = ["rules", "checkpoints", "produce", "mirror", "plan", "memory", "growth"]
+    /// Those with one side, which is measured once.
+    private static let once: Set<String> = ["plan"]
 
     func validate() throws {
         guard runs > 0, minutes > 0 else { throw ValidationError("runs and minutes must be at least 1") }
@@ -52,7 +54,7 @@ struct AllCommand: AsyncParsableCommand {
     private func runRow(_ name: String, _ file: String) throws -> Int32 {
         let process = Process()
         process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = [name, "--runs", "\(runs)", "--results", file]
+        process.arguments = [name, "--results", file] + (Self.once.contains(name) ? [] : ["--runs", "\(runs)"])
         try process.run()
         let child = process.processIdentifier
         let watchdog = DispatchWorkItem { kill(child, SIGKILL) }

@@ -10,19 +10,19 @@ struct SoakCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "soak", abstract: "Keeps two datacenters under load, with handovers and kills, and judges whether memory and descriptors stay flat.")
 
-    @Option(help: "How long, in minutes (at least 3).") var minutes = 30.0
+    @Option(help: "How long, in minutes (at least 5).") var minutes = 30.0
     @Option(help: "Events per second.") var rate = 500.0
     @Option(help: "Partitions (1 to 1000).") var partitions: Int32 = 8
     @Option(help: "Seconds between two handovers (at least 5).") var moveEvery = 15.0
-    @Option(help: "Seconds between two kills; each datacenter's worker is killed every other time. Default: a tenth of the run, at least 60.")
+    @Option(help: "Seconds between two kills; each datacenter's worker is killed every other time. Default: a tenth of the run, at least 100.")
     var killEvery: Double?
     @Option(help: "Seed of the events and of the called service's delays. Default: a new one, which is printed.") var seed: UInt64?
     @Option(help: "Where the plot goes.") var plot = ".build/soak.svg"
     @Option(help: "Keep the run's logs and data here (a new directory).") var keep: String?
 
     func validate() throws {
-        guard minutes >= 3, rate > 0, (1...1000).contains(partitions), moveEvery >= 5, killEvery ?? 60 >= 60 else {
-            throw ValidationError("minutes at least 3, rate above 0, partitions 1 to 1000, at least 5 s between moves and 60 between kills would be right")
+        guard minutes >= 5, rate > 0, (1...1000).contains(partitions), moveEvery >= 5, killEvery ?? 100 >= 100 else {
+            throw ValidationError("minutes at least 5, rate above 0, partitions 1 to 1000, at least 5 s between moves and 100 between kills would be right")
         }
     }
 
@@ -49,7 +49,7 @@ struct SoakCommand: AsyncParsableCommand {
         settings.rate = rate
         settings.eventSize = 400
         settings.patience = .seconds(90)
-        let soak = Soak(sites: try await TwoSites(settings), minutes: minutes, moveEvery: moveEvery, killEvery: killEvery ?? max(60, minutes * 6))
+        let soak = Soak(sites: try await TwoSites(settings), minutes: minutes, moveEvery: moveEvery, killEvery: killEvery ?? max(100, minutes * 6))
         let outcome: Soak.Outcome
         do { outcome = try await soak.run() } catch {
             await soak.sites.tearDown()

@@ -55,9 +55,9 @@ final class SoakSamples: Sendable {
 /// Whether memory and descriptors of each process stay where they are once it is warm.
 struct SoakVerdict {
     /// Lives shorter than this say nothing, in seconds.
-    static let shortest = 60.0
+    static let shortest = 150.0
     /// The part of a life, and the seconds at least, that warm it up.
-    private static let warmUp = (part: 1.0 / 3, least: 30.0)
+    private static let warmUp = (part: 1.0 / 3, least: 90.0)
     /// What the median of a life's last third may be above that of the first third after the warm-up.
     private static let memory = (part: 0.10, least: 8.0)
     private static let descriptors = (part: 0.10, least: 8.0)
