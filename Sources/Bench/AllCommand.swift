@@ -13,9 +13,9 @@ struct AllCommand: AsyncParsableCommand {
     @Flag(help: "Exit with status 1 when a goal is not met, or a row failed.") var check = false
 
     /// Commands that write a `RowResult`, in the order of the report.
-    static let rows = ["rules", "checkpoints", "produce", "mirror", "plan", "memory", "growth"]
+    static let rows = ["rules", "checkpoints", "produce", "mirror", "plan", "handover", "memory", "growth"]
     /// Those with one side, which is measured once.
-    private static let once: Set<String> = ["plan"]
+    private static let once: Set<String> = ["plan", "handover"]
 
     func validate() throws {
         guard runs > 0, minutes > 0 else { throw ValidationError("runs and minutes must be at least 1") }

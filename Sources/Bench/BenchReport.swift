@@ -31,15 +31,20 @@ struct BenchReport {
     }
 
     private func figures(of result: RowResult) -> [String] {
+        var lines = ["### (\(result.row)) \(result.name)", "", "\(result.load).", ""]
+        if !result.sides.isEmpty { lines += table(of: result.sides) }
+        if let remark = result.remark { lines += [remark, ""] }
+        return lines
+    }
+
+    private func table(of sides: [RowResult.Side]) -> [String] {
         var lines = [
-            "### (\(result.row)) \(result.name)", "", "\(result.load).", "",
             "| side | records/s | MB/s | CPU µs per record | peak MiB | steady MiB |", "|---|---:|---:|---:|---:|---:|",
         ]
-        for side in result.sides {
+        for side in sides {
             let cells = [(side.rate, "%.0f"), (side.megabytesPerSecond, "%.0f"), (side.cpu, "%.3f"), (side.peak, "%.0f"), (side.steady, "%.0f")]
             lines.append("| \(side.name) | " + cells.map { value, format in value.map { String(format: format, $0) } ?? "" }.joined(separator: " | ") + " |")
         }
-        if let remark = result.remark { lines += ["", remark] }
         return lines + [""]
     }
 

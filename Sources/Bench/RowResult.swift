@@ -32,7 +32,7 @@ struct RowResult: Codable, Sendable {
         }
         var text: String { "\(Self.number(value))\(unit)" }
 
-        private static func number(_ value: Double) -> String { String(format: abs(value) >= 1000 ? "%.0f" : abs(value) >= 20 ? "%.1f" : "%.3f", value) }
+        private static func number(_ value: Double) -> String { String(format: value == value.rounded() && abs(value) < 1e15 ? "%.0f" : abs(value) >= 1000 ? "%.0f" : abs(value) >= 20 ? "%.1f" : "%.3f", value) }
     }
 
     /// `e`, `g`, …: the letter of the row.

@@ -39,9 +39,11 @@ final class SoakSamples: Sendable {
             guard let pid = sites.pid(part) else { continue }
             let meter = ProcessMeter(process: "\(pid)")
             guard let resident = meter.resident, let descriptors = meter.descriptors else { continue }
-            state.withLock { $0.samples.append(Sample(part: part, pid: pid, at: now, resident: resident, descriptors: Double(descriptors))) }
+            add(Sample(part: part, pid: pid, at: now, resident: resident, descriptors: Double(descriptors)))
         }
     }
+
+    func add(_ sample: Sample) { state.withLock { $0.samples.append(sample) } }
 
     func lives(of part: TwoSites.Part) -> [Life] {
         var lives: [[Sample]] = []
