@@ -69,9 +69,9 @@ struct SoakVerdict {
 
     init(_ samples: SoakSamples, parts: [TwoSites.Part]) {
         for part in parts {
-            let lives = samples.lives(of: part).filter { $0.length >= Self.shortest }
-            if lives.isEmpty { complaints.append("\(part): no process lived \(Int(Self.shortest)) s: nothing can be said; give the soak more minutes") }
-            for (number, life) in lives.enumerated() { judge(life, number + 1) }
+            let lives = samples.lives(of: part)
+            if lives.allSatisfy({ $0.length < Self.shortest }) { complaints.append("\(part): no process lived \(Int(Self.shortest)) s: nothing can be said; give the soak more minutes") }
+            for (number, life) in lives.enumerated() where life.length >= Self.shortest { judge(life, number + 1) }
         }
     }
 
