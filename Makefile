@@ -10,7 +10,7 @@ PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/p
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo drill sim bench bench-check bench-handover bench-plan bench-describe man completions clean
+.PHONY: help deps build test demo drill sim bench bench-check bench-report soak bench-handover bench-plan bench-describe man completions clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
@@ -20,6 +20,8 @@ help:
 	@echo "make sim          simulated failovers from seeds: make sim SEED=… RUNS=… (10000 unless given), MUTANTS=1 for the mutants"
 	@echo "make bench        benchmarks, release build, side by side with plain C"
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
+	@echo "make bench-report every row that gives figures, and Docs/Benchmarks.md written from them (BENCH='--runs 3')"
+	@echo "make soak         two datacenters under load, handovers and kills for MINUTES=30: memory and descriptors must stay flat (plot: .build/soak.svg)"
 	@echo "make bench-handover  how long nobody acts at a switchover and at a failover, two datacenters under load"
 	@echo "make bench-plan   how long taking 10,000 partitions over takes, with a real etcd"
 	@echo "make bench-describe  how long 'offsets describe' and 'plan' take for 5,000 partitions in two clusters"
@@ -63,16 +65,28 @@ sim: deps
 	$(RELEASE)/Simulate $(if $(MUTANTS),--mutants,--runs $(or $(RUNS),10000) --jobs $(shell nproc)) $(if $(SEED),--seed $(SEED))
 
 bench: deps wrk
+	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(BENCH)
-	$(RELEASE)/Bench rules
 	$(RELEASE)/Bench actions
+	$(RELEASE)/Bench all
 
 bench-check: deps wrk
+	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench --check $(BENCH)
-	$(RELEASE)/Bench rules --check
 	$(RELEASE)/Bench actions --check
+	$(RELEASE)/Bench all --check
+
+bench-report: deps
+	$(SWIFT) build -c release --product switchback
+	$(SWIFT) build -c release --product Bench
+	$(RELEASE)/Bench all --write Docs/Benchmarks.md $(BENCH)
+
+soak: deps
+	$(SWIFT) build -c release --product switchback
+	$(SWIFT) build -c release --product Bench
+	$(RELEASE)/Bench soak --minutes $(or $(MINUTES),30) $(SOAK)
 
 # The peer that HTTP actions are held against.
 .PHONY: wrk

@@ -110,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "ChangePropagation", "Handover", "Checkpoints", logging,
+                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "Mirror", "ChangePropagation", "Handover", "Checkpoints", logging,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
@@ -140,6 +140,7 @@ let package = Package(
             dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
             exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
+        .testTarget(name: "BenchTests", dependencies: ["Bench", "Demo", "KafkaLog"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",

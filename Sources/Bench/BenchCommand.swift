@@ -7,7 +7,12 @@ import Logging
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "Bench", abstract: "Measures Switchback's rooms against plain C loops.",
-        subcommands: [Run.self, RulesCommand.self, ActionsCommand.self, HandoverCommand.self, PlanCommand.self, DescribeCommand.self, Serve.self, SinkCommand.self], defaultSubcommand: Run.self)
+        subcommands: [Run.self, RulesCommand.self, ActionsCommand.self, HandoverCommand.self, PlanCommand.self, DescribeCommand.self] + rows + [Serve.self, SinkCommand.self], defaultSubcommand: Run.self)
+
+    private static let rows: [any ParsableCommand.Type] = [
+        CheckpointCommand.self, ProduceCommand.self, MirrorRowCommand.self, MemoryCommand.self, GrowthCommand.self, AllCommand.self, SoakCommand.self,
+        ConsumeChild.self, ProduceChild.self, WorkerChild.self, MirrorChild.self,
+    ]
 
     struct Run: AsyncParsableCommand {
         @Option(help: "Records that one run reads (at least 1).") var records: Int64 = 1_000_000

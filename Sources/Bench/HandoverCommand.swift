@@ -17,7 +17,7 @@ struct HandoverCommand: AsyncParsableCommand {
     @Option(help: "The lease, in seconds (at least 1).") var lease = 2.0
     @Option(help: "Seed of the events and of the called service's delays. Default: a new one, which is printed.") var seed: UInt64?
     @Option(help: "Keep the run's logs and data here (a new directory).") var keep: String?
-    @Flag(help: "Exit with status 1 when a bound is exceeded, or an event lost or repeated by a planned move.") var check = false
+    @OptionGroup var verdict: VerdictOptions
 
     /// What a pause may last beyond what can't be avoided (the mirror's lag; the lease), in seconds.
     static let allowance = 0.25
@@ -59,11 +59,12 @@ struct HandoverCommand: AsyncParsableCommand {
         }
         await row.sites.tearDown()
         if keep == nil { try? FileManager.default.removeItem(at: directory) }
-        print("handover: \(Int(rate)) events/s, \(partitions) partitions, mirrors \(lag) s behind, lease \(lease) s, seed \(seed)")
-        print(outcome.table)
-        if check, !outcome.complaints.isEmpty {
-            for complaint in outcome.complaints { print(complaint) }
-            throw ExitCode(1)
-        }
+        Figures.note(outcome.table)
+        try verdict.finish(
+            RowResult(
+                row: "i", name: "handover",
+                load: "\(Int(rate)) events/s, \(partitions) partitions, mirrors \(lag) s behind, lease \(lease) s, \(moves) planned moves, \(failovers) forced, seed \(seed)",
+                goals: outcome.goals,
+                remark: "A pause is a partition's: from the start of the old side's last action to that of the new side's first, less what would have been idle anyway."))
     }
 }

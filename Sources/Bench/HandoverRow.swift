@@ -18,7 +18,7 @@ struct HandoverRow {
 
     struct Outcome {
         var lines: [String] = []
-        var complaints: [String] = []
+        var goals: [RowResult.Goal] = []
         var table: String { lines.joined(separator: "\n") }
     }
 
@@ -106,10 +106,9 @@ struct HandoverRow {
         }
         let lost = sites.missing(of: produced).count
         outcome.lines.append("  \(produced.count) events acknowledged, \(calls.count) actions, \(lost) lost, \(repeats) repeated by planned moves, \(repeatsForced) after the kills")
-        if lost > 0 { outcome.complaints.append("\(lost) events were lost") }
-        if repeats > 0 { outcome.complaints.append("\(repeats) events were repeated by planned moves") }
-        let gaps = try await sites.gaps()
-        if gaps > 0 { outcome.complaints.append("\(gaps) gap events") }
+        for (what, count) in [("events lost", lost), ("events repeated by planned moves", repeats), ("gap events", try await sites.gaps())] {
+            outcome.goals.append(.init(what: what, value: Double(count), atMost: 0))
+        }
         for (isForced, to, what, bound) in [
             (false, TwoSites.away, "switchover to the mirror's side", lag + HandoverCommand.allowance),
             (false, TwoSites.home, "switchback", lag + HandoverCommand.allowance),
@@ -127,8 +126,8 @@ struct HandoverRow {
             guard !pauses.isEmpty else { throw Failure(description: "no action after a move") }
             let stable = Self.percentile(0.5, chosen.map(\.element.stableAfter))
             outcome.lines.append(Self.line(what, pauses, bound: bound, stable: stable))
-            let last = Self.percentile(0.99, pauses)
-            if last > bound { outcome.complaints.append(String(format: "\(what): 99%% is %.3f s, above %.3f s", last, bound)) }
+            outcome.goals.append(.init(what: "\(what), 99 % of the pauses", value: Self.percentile(0.99, pauses), atMost: bound, unit: " s"))
+            outcome.goals.append(.init(what: "\(what), half of the pauses", value: Self.percentile(0.5, pauses), unit: " s"))
         }
         return outcome
     }

@@ -16,7 +16,7 @@ struct PlanCommand: AsyncParsableCommand {
     @Option(help: "Partitions of each (1 to 10000).") var partitions: Int32 = 1000
     @Option(help: "Seconds that the worker stands by, joined, before it takes over: right after joining librdkafka is still at work for it.")
     var standby = 15.0
-    @Flag(help: "Exit with status 1 when planning takes longer than its bound.") var check = false
+    @OptionGroup var verdict: VerdictOptions
 
     /// Seconds that planning 10,000 partitions may take.
     static let bound = 2.0
@@ -77,16 +77,15 @@ struct PlanCommand: AsyncParsableCommand {
             throw Failure(description: "not all partitions were planned at once: \(planned)")
         }
         let parts = ["checkpoints", "log_ends", "commits", "anchors", "lookups"].map { "\($0) \(fields["\($0)_ms"] ?? "?")" }
-        print("plan: \(all.count) partitions, one broker, a real etcd")
-        print(String(format: "  planning                    %.3f s  (bound %.3f)  of it, in ms: ", planning, Self.bound) + parts.joined(separator: ", "))
-        if let stable { print(String(format: "  stable after the take-over  %.3f s  (every first checkpoint stored, and seen to be)", stable)) } else {
-            print("  not stable within \(Self.patience) of the take-over: moving so many partitions in librdkafka takes longer (Docs/Design.md section 6)")
-        }
-        print("  " + writing)
-        if check, planning > Self.bound * max(1, Double(all.count) / 10_000) {
-            print(String(format: "planning took %.3f s", planning))
-            throw ExitCode(1)
-        }
+        let stability =
+            stable.map { String(format: "Stable %.3f s after the take-over: every first checkpoint stored, and seen to be.", $0) }
+            ?? "Not stable within \(Self.patience) of the take-over: moving so many partitions in librdkafka takes longer (Docs/Design.md section 6)."
+        try verdict.finish(
+            RowResult(
+                row: "h", name: "resume plan", load: "\(all.count) partitions taken over by one worker, one broker, a real etcd, one run",
+                goals: [
+                    .init(what: "planning", value: planning, atMost: Self.bound * max(1, Double(all.count) / 10_000), unit: " s"),
+                ], remark: "Of the planning, in ms: \(parts.joined(separator: ", ")). \(stability) \(writing)"))
     }
 
     // MARK: Filling
@@ -139,7 +138,7 @@ struct PlanCommand: AsyncParsableCommand {
         return (
             key,
             String(
-                format: "writing them all at once    %.3f s  (%d transactions of up to %d checkpoints, %d bytes each)", seconds,
+                format: "Writing all checkpoints at once: %.3f s (%d transactions of up to %d, %d bytes each).", seconds,
                 (writes.count + most - 1) / most, most, size)
         )
     }

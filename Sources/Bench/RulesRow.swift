@@ -4,13 +4,13 @@ import CSimdJSON
 import Foundation
 import KafkaLog
 
-/// Row (b): a whole worker (reading, parsing, twenty rules, tracking, checkpointing, action `none`) against a C loop that only reads and
+/// Row (c): a whole worker (reading, parsing, twenty rules, tracking, checkpointing, action `none`) against a C loop that only reads and
 /// parses the same events with simdjson. Both on one core; the broker has the other ones.
 struct RulesRow {
     /// The worker's events per second must be at least this part of the C loop's, and at least this many.
     static let floor = 0.5
     static let leastRate = 200_000.0
-    private static let topic = "eqiad.mediawiki.recentchange"
+    static let topic = "eqiad.mediawiki.recentchange"
     private static let batch = 4096
     /// Every so many events, one is wanted by two of the rules.
     private static let wantedEvery: Int64 = 100
@@ -23,19 +23,13 @@ struct RulesRow {
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
-    struct Outcome {
-        let table: String
-        let ratio: Double
-        let rate: Double
-    }
-
     func fill() async throws {
         Figures.note("writing \(events) events of \(recorded.size) bytes")
         try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: Self.wantedEvery)
     }
 
     /// Both sides in turn, after one run of each that warms the broker's page cache.
-    func measure(runs: Int) async throws -> Outcome {
+    func measure(runs: Int) async throws -> RowResult {
         var c: [Double] = [], ours: [Double] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
@@ -47,13 +41,16 @@ struct RulesRow {
             }
         }
         let rates = (c: Double(events) / Figures.median(c), worker: Double(events) / Figures.median(ours))
-        let ratio = rates.worker / rates.c
-        let lines = [
-            "worker, 20 rules, action none: \(events) recorded events, \(partitions) partitions, one core, median of \(runs)",
-            String(format: "C, consume and simdjson  %10.0f events/s  %6.3f us each", rates.c, 1e6 / rates.c),
-            String(format: "worker                   %10.0f events/s  %6.3f us each  ratio %.3f", rates.worker, 1e6 / rates.worker, ratio),
-        ]
-        return Outcome(table: lines.joined(separator: "\n"), ratio: ratio, rate: rates.worker)
+        return RowResult(
+            row: "c", name: "rules", load: "\(events) recorded events of \(recorded.size) bytes, 20 rules, action none, \(partitions) partitions, one core, median of \(runs)",
+            sides: [
+                .init(name: "C, consume and simdjson", rate: rates.c, megabytesPerSecond: rates.c * Double(recorded.size) / 1e6),
+                .init(name: "worker", rate: rates.worker, megabytesPerSecond: rates.worker * Double(recorded.size) / 1e6),
+            ],
+            goals: [
+                .init(what: "worker to C loop", value: rates.worker / rates.c, atLeast: Self.floor),
+                .init(what: "worker, events per second on one core", value: rates.worker, atLeast: Self.leastRate),
+            ])
     }
 
     private func runBaseline() throws -> Double {
@@ -73,7 +70,11 @@ struct RulesRow {
         return try await WorkerRun(yaml: Self.configuration(servers, path, "bench-\(run)"), store: path, group: "bench-\(run)", events: events).seconds()
     }
 
-    private static func configuration(_ servers: String, _ store: String, _ group: String) -> String {
+    /// - Parameter checkpoints: the value of that key.
+    /// - Parameter more: lines below the others.
+    static func configuration(
+        _ servers: String, _ store: String, _ group: String, checkpoints: String = "{interval: 100ms}", more: String = "x-more:"
+    ) -> String {
         // The C loop's. A worker leaves an old librdkafka to sleep up to 250 ms when its queue is full, which shows above 250 MB/s.
         let settings = KafkaConsumer.speedDefaults.sorted { $0.key < $1.key }.map { "\($0): \($1)" }.joined(separator: ", ")
         let wanted = (1...2).map { "  wanted\($0): {<<: *all, match: {type: bench}}" }
@@ -90,7 +91,8 @@ struct RulesRow {
             datacenters: {eqiad: {bootstrap: "\(servers)", kafka: {\(settings)}}}
             store: {sqlite: '\(store)'}
             identity: json:meta.id
-            checkpoints: {interval: 100ms}
+            checkpoints: \(checkpoints)
+            \(more)
             x-all: &all {topic: mediawiki.recentchange, group: \(group)}
             rules:
             \((wanted + others).joined(separator: "\n"))
@@ -105,13 +107,12 @@ struct RulesCommand: AsyncParsableCommand {
 
     @Option(help: "Events that one run reads (at least 100000).") var events: Int64 = 1_000_000
     @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
-    @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 3
     @Option(help: "Recorded events, one a line.") var templates = "Tests/Fixtures/recentchange-recorded.jsonl"
-    @Flag(help: "Exit with status 1 when the rate or the ratio is under its floor.") var check = false
+    @OptionGroup var options: RowOptions
 
     func validate() throws {
-        guard events >= 100_000, partitions > 1, runs > 0 else {
-            throw ValidationError("events must be at least 100000, partitions at least 2 and runs at least 1")
+        guard events >= 100_000, partitions > 1 else {
+            throw ValidationError("events must be at least 100000 and partitions at least 2")
         }
     }
 
@@ -126,11 +127,6 @@ struct RulesCommand: AsyncParsableCommand {
         try await row.fill()
         // The broker runs already, and keeps all of them.
         guard cbaseline_use_one_core() == 0 else { throw RulesRow.Failure(description: "this process can't be bound to one core") }
-        let outcome = try await row.measure(runs: runs)
-        print(outcome.table)
-        guard check else { return }
-        if outcome.ratio < RulesRow.floor { print("under the floor of \(RulesRow.floor)") }
-        if outcome.rate < RulesRow.leastRate { print("under the floor of \(Int(RulesRow.leastRate)) events/s") }
-        if outcome.ratio < RulesRow.floor || outcome.rate < RulesRow.leastRate { throw ExitCode(1) }
+        try options.finish(try await row.measure(runs: options.runs))
     }
 }

@@ -6,7 +6,7 @@ import Synchronization
 package final class LeashedProcess: Sendable {
     let name: String
     package let log: URL
-    private let pid: pid_t
+    package let pid: pid_t
     private let leash: FileHandle
     private let isKilled = Mutex(false)
 

@@ -140,6 +140,8 @@ package final class TwoSites: Sendable {
 
     private func process(_ part: Part) -> LeashedProcess? { processes.withLock { $0[part] } }
 
+    /// nil: it was not started, or was killed.
+    package func pid(_ part: Part) -> pid_t? { process(part)?.pid }
     package func isRunning(_ part: Part) -> Bool { process(part)?.isRunning ?? false }
     package func kill(_ part: Part) { processes.withLock { $0.removeValue(forKey: part) }?.kill() }
     package func freeze(_ part: Part) { process(part)?.freeze() }

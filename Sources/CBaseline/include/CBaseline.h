@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CProduce.h"
+
 typedef struct {
     int64_t records;
     int64_t value_bytes;

@@ -1,0 +1,63 @@
+import Foundation
+
+/// What a child measured of itself.
+struct ChildResult: Codable {
+    var records: Int64
+    var bytes: Int64
+    var seconds: Double
+    var cpuSeconds: Double
+    /// MiB.
+    var peak: Double
+    var steady: Double
+
+    var rate: Double { Double(records) / seconds }
+    /// Microseconds of CPU per record.
+    var cpu: Double { cpuSeconds / Double(records) * 1e6 }
+
+    /// The medians of several runs.
+    static func side(_ name: String, _ runs: [ChildResult]) -> RowResult.Side {
+        RowResult.Side(
+            name: name, rate: Figures.median(runs.map(\.rate)),
+            megabytesPerSecond: runs.allSatisfy({ $0.bytes > 0 }) ? Figures.median(runs.map { Double($0.bytes) / $0.seconds / 1e6 }) : nil,
+            cpu: Figures.median(runs.map(\.cpu)), peak: Figures.median(runs.map(\.peak)), steady: Figures.median(runs.map(\.steady)))
+    }
+}
+
+/// This program again, doing one thing whose memory and CPU time are then its own.
+enum ChildRun {
+    struct Failure: Error, CustomStringConvertible { let description: String }
+
+    /// Runs `arguments` to their end, and reads the result that they write to stdout.
+    static func run(_ arguments: [String], within limit: Duration = .seconds(300)) throws -> ChildResult {
+        let process = Process()
+        process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.arguments = arguments
+        let input = Pipe(), output = Pipe()
+        process.standardInput = input
+        process.standardOutput = output
+        try process.run()
+        let child = process.processIdentifier
+        let watchdog = DispatchWorkItem { kill(child, SIGKILL) }
+        DispatchQueue.global().asyncAfter(deadline: .now() + limit / .seconds(1), execute: watchdog)
+        let data = output.fileHandleForReading.readDataToEndOfFile()
+        watchdog.cancel()
+        process.waitUntilExit()
+        try? input.fileHandleForWriting.close()
+        guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(ChildResult.self, from: data) else {
+            throw Failure(description: "'\(arguments.first ?? "")' failed in its process (status \(process.terminationStatus)), or took longer than \(limit)")
+        }
+        return result
+    }
+
+    /// In the child: ends it when the parent has ended, in whatever way.
+    static func endWithParent() {
+        Thread.detachNewThread {
+            while !FileHandle.standardInput.availableData.isEmpty {}
+            _exit(1)
+        }
+    }
+
+    static func answer(_ result: ChildResult) throws {
+        FileHandle.standardOutput.write(try JSONEncoder().encode(result))
+    }
+}

@@ -1,0 +1,121 @@
+import ArgumentParser
+import Foundation
+import KafkaLog
+import Logging
+import Mirror
+
+/// Row (g): the development mirror copying a topic into another cluster, against a C loop that only reads it.
+struct MirrorRowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mirror", abstract: "Measures the development mirror between two clusters against a C loop that only reads.")
+
+    @Option(help: "Records that one run copies (at least 100000).") var records: Int64 = 1_000_000
+    @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
+    @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
+    @OptionGroup var options: RowOptions
+
+    static let floor = 0.6
+    private static let topic = "eqiad.bench"
+
+    func validate() throws {
+        guard records >= 100_000, size > 0, partitions > 1 else { throw ValidationError("records must be at least 100000, size 1 and partitions 2") }
+    }
+
+    func run() async throws {
+        let source = try BrokerProcess.start()
+        defer { source.stop() }
+        Figures.note("writing \(records) records of \(size) bytes")
+        try await Filling(topic: Self.topic, partitions: partitions, records: records, size: size).write(to: source.servers)
+        var c: [ChildResult] = [], ours: [ChildResult] = []
+        for run in 0...options.runs {
+            Figures.note(run == 0 ? "warming up" : "run \(run) of \(options.runs)")
+            let loop = try ChildRun.run(ConsumeChild.arguments(source.servers, Self.topic, partitions: partitions, records: records, c: true))
+            // A mirror finds its place in the target: each run has an empty one.
+            let target = try BrokerProcess.start()
+            defer { target.stop() }
+            let mirror = try ChildRun.run(["mirror-child", "--source", source.servers, "--target", target.servers, "--records", "\(records)"])
+            if run > 0 {
+                c.append(loop)
+                ours.append(mirror)
+            }
+        }
+        let ratio = Figures.median(zip(ours, c).map { $0.rate / $1.rate })
+        try options.finish(
+            RowResult(
+                row: "g", name: "mirror", load: "\(records) records of \(size) bytes, \(partitions) partitions, median of \(options.runs)",
+                sides: [ChildResult.side("C, consume_batch_queue, reads only", c), ChildResult.side("mirror, reads and writes", ours)],
+                goals: [.init(what: "mirror to C loop", value: ratio, atLeast: Self.floor)],
+                remark: "The mirror shares the machine's cores with two brokers, the C loop with one that has nothing to write."))
+    }
+}
+
+/// In a process of its own: one mirror, from its first copied record to the last.
+struct MirrorChild: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "mirror-child", shouldDisplay: false)
+
+    @Option var source: String
+    @Option var target: String
+    @Option var records: Int64
+
+    private static let limit = Duration.seconds(240)
+    private static let interval = Duration.milliseconds(10)
+
+    func run() async throws {
+        ChildRun.endWithParent()
+        guard let from = Datacenter("eqiad"), let to = Datacenter("codfw") else { throw ChildRun.Failure(description: "no datacenter") }
+        var configuration = MirrorConfiguration(from: from, sourceBootstrapServers: [source], to: to, targetBootstrapServers: [target])
+        configuration.logger = Logger(label: "bench")
+        configuration.logger.logLevel = .error
+        let mirror = Mirror(configuration)
+        let watch = MemoryWatch()
+        let running = Task { try await mirror.run() }
+        var result = try await measure(mirror)
+        (result.peak, result.steady) = watch.end()
+        mirror.stop()
+        try await running.value
+        try ChildRun.answer(result)
+    }
+
+    private func measure(_ mirror: Mirror) async throws -> ChildResult {
+        let deadline = ContinuousClock.now + Self.limit
+        var first: (copied: Int64, at: ContinuousClock.Instant, cpu: Double)?
+        while ContinuousClock.now < deadline {
+            let copied = mirror.snapshot().copied
+            let (now, cpu) = (ContinuousClock.now, Figures.cpuSeconds())
+            if copied > 0, first == nil { first = (copied, now, cpu) }
+            if copied >= records, let first, copied > first.copied {
+                return ChildResult(
+                    records: copied - first.copied, bytes: 0, seconds: first.at.duration(to: now) / .seconds(1), cpuSeconds: cpu - first.cpu, peak: 0,
+                    steady: 0)
+            }
+            try await Task.sleep(for: Self.interval)
+        }
+        throw ChildRun.Failure(description: "the mirror was not done within \(Self.limit)")
+    }
+}
+
+/// Writes a topic, one partition after the other, so that batches are as large with many partitions as with few.
+struct Filling {
+    private static let chunk: Int64 = 50_000
+
+    let topic: String
+    let partitions: Int32
+    let records: Int64
+    let size: Int
+
+    func write(to servers: String) async throws {
+        let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"])
+        let admin = try KafkaAdmin(client)
+        for result in try await admin.createTopics([NewTopic(topic, partitions: partitions)], timeout: .seconds(60)).values { try result.get() }
+        await admin.close()
+        let producer = try KafkaProducer(client)
+        let value = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        for start in stride(from: 0, to: records, by: Int(Self.chunk)) {
+            let chunk = (start..<min(start + Self.chunk, records)).map {
+                ProducerRecord(topic: topic, partition: Int32($0 * Int64(partitions) / records), value: value)
+            }
+            for result in await producer.send(contentsOf: chunk) { _ = try result.get() }
+        }
+        try await producer.close()
+    }
+}
