@@ -67,18 +67,14 @@ sim: deps
 bench: deps wrk
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
-	$(RELEASE)/Bench $(BENCH)
-	$(RELEASE)/Bench actions
-	$(RELEASE)/Bench all
+	$(RELEASE)/Bench all $(BENCH)
 
 bench-check: deps wrk
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
-	$(RELEASE)/Bench --check $(BENCH)
-	$(RELEASE)/Bench actions --check
-	$(RELEASE)/Bench all --check
+	$(RELEASE)/Bench all --check $(BENCH)
 
-bench-report: deps
+bench-report: deps wrk
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench all --write Docs/Benchmarks.md $(BENCH)

@@ -21,18 +21,13 @@ struct ActionsRow {
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
-    struct Outcome {
-        let table: String
-        let ratio: Double
-    }
-
     func fill() async throws {
         Figures.note("writing \(events) events of \(recorded.size) bytes")
         try await recorded.write(events, to: Self.topic, partitions: partitions, servers: servers, wantedEvery: 1)
     }
 
     /// Both sides in turn, after one run of each that warms everything up.
-    func measure(runs: Int) async throws -> Outcome {
+    func measure(runs: Int) async throws -> RowResult {
         var wrk: [Double] = [], ours: [Double] = [], cpu: [Double] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
@@ -48,13 +43,10 @@ struct ActionsRow {
             }
         }
         let rates = (wrk: Figures.median(wrk), worker: Figures.median(ours))
-        let ratio = rates.worker / rates.wrk
-        let lines = [
-            "HTTP actions: \(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
-            String(format: "wrk                      %10.0f requests/s", rates.wrk),
-            String(format: "worker                   %10.0f requests/s  ratio %.3f  %.1f us of CPU each", rates.worker, ratio, Figures.median(cpu)),
-        ]
-        return Outcome(table: lines.joined(separator: "\n"), ratio: ratio)
+        return RowResult(
+            row: "d", name: "actions", load: "\(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
+            sides: [.init(name: "wrk", rate: rates.wrk), .init(name: "worker", rate: rates.worker, cpu: Figures.median(cpu))],
+            goals: [.init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor)])
     }
 
     private func runWrk() throws -> Double {
@@ -106,12 +98,11 @@ struct ActionsCommand: AsyncParsableCommand {
 
     @Option(help: "Events that one run acts on (at least 1000).") var events: Int64 = 100_000
     @Option(help: "Partitions (at least 1).") var partitions: Int32 = 6
-    @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 3
     @Option(help: "Recorded events, one a line.") var templates = "Tests/Fixtures/recentchange-recorded.jsonl"
-    @Flag(help: "Exit with status 1 when the ratio is under its floor.") var check = false
+    @OptionGroup var options: RowOptions
 
     func validate() throws {
-        guard events >= 1_000, partitions > 0, runs > 0 else { throw ValidationError("events must be at least 1000, partitions and runs at least 1") }
+        guard events >= 1_000, partitions > 0 else { throw ValidationError("events must be at least 1000, partitions at least 1") }
     }
 
     func run() async throws {
@@ -126,12 +117,7 @@ struct ActionsCommand: AsyncParsableCommand {
         let row = ActionsRow(
             servers: broker.servers, sink: sink.address, directory: directory, events: events, partitions: partitions, recorded: recorded)
         try await row.fill()
-        let outcome = try await row.measure(runs: runs)
-        print(outcome.table)
-        if check, outcome.ratio < ActionsRow.floor {
-            print("under the floor of \(ActionsRow.floor)")
-            throw ExitCode(1)
-        }
+        try options.finish(try await row.measure(runs: options.runs))
     }
 }
 

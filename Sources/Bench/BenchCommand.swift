@@ -16,36 +16,32 @@ struct BenchCommand: AsyncParsableCommand {
 
     struct Run: AsyncParsableCommand {
         @Option(help: "Records that one run reads (at least 1).") var records: Int64 = 1_000_000
-        @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
+        @Option(parsing: .upToNextOption, help: "Bytes of a record's value (at least 1); each one given is a row.") var size: [Int] = [512, 100]
         @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
-        @Option(help: "Runs of each side; the median counts (at least 1).") var runs: Int = 5
         @Option(help: "Records of a batch.") var batch: Int = 4096
         @Option(help: "librdkafka settings of both sides, name=value; may be repeated.") var setting: [String] = []
-        @Flag(help: "Exit with status 1 when a ratio is under its floor.") var check = false
+        @OptionGroup var options: RowOptions
 
         func validate() throws {
-            guard records > 0, size > 0, partitions > 1, runs > 0, batch > 0 else {
-                throw ValidationError("records, size, runs and batch must be at least 1, partitions at least 2")
+            guard records > 0, !size.isEmpty, size.allSatisfy({ $0 > 0 }), partitions > 1, batch > 0 else {
+                throw ValidationError("records, size and batch must be at least 1, partitions at least 2")
             }
             guard setting.allSatisfy({ $0.contains("=") }) else { throw ValidationError("--setting takes name=value") }
         }
 
         func run() async throws {
-            let broker = try BrokerProcess.start()
-            defer { broker.stop() }
             let pairs = setting.map { text in
                 let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
                 return (String(parts[0]), String(parts[1]))
             }
-            let row = ConsumeRow(
-                servers: broker.servers, records: records, size: size, partitions: partitions, batch: batch,
-                settings: Dictionary(pairs, uniquingKeysWith: { $1 }))
-            try await row.fill()
-            let outcome = try await row.measure(runs: runs)
-            print(outcome.table)
-            if check, !outcome.misses.isEmpty {
-                print(outcome.misses.joined(separator: "\n"))
-                throw ExitCode(1)
+            for size in size {
+                let broker = try BrokerProcess.start()
+                defer { broker.stop() }
+                let row = ConsumeRow(
+                    servers: broker.servers, records: records, size: size, partitions: partitions, batch: batch,
+                    settings: Dictionary(pairs, uniquingKeysWith: { $1 }))
+                try await row.fill()
+                try options.finish(try await row.measure(runs: options.runs))
             }
         }
     }

@@ -27,12 +27,6 @@ struct ConsumeRow {
         let cpuSeconds: Double
     }
 
-    struct Outcome {
-        let table: String
-        /// What is under its floor.
-        let misses: [String]
-    }
-
     struct Failure: Error, CustomStringConvertible { let description: String }
 
     private var client: KafkaClientConfiguration {
@@ -60,7 +54,7 @@ struct ConsumeRow {
     }
 
     /// All sides in turn, after one run of each that warms the broker's page cache.
-    func measure(runs: Int) async throws -> Outcome {
+    func measure(runs: Int) async throws -> RowResult {
         var c: [Sample] = [], plain: [Sample] = [], ours: [Sample] = [], handled: [Sample] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
@@ -74,23 +68,23 @@ struct ConsumeRow {
         let broker = try (0..<runs).map { _ in try runFetch() }
         let base = Figures.median(c.map(\.seconds))
         func ratio(_ samples: [Sample]) -> Double { base / Figures.median(samples.map(\.seconds)) }
-        let toPlain = ratio(ours) / ratio(plain)
-        let lines = [
-            "consume: \(records) records of \(size) bytes, \(partitions) partitions, median of \(runs)",
-            line("C, KafkaLog's settings", c, 1), line("C, librdkafka's own", plain, ratio(plain)), line("KafkaLog, count-only", ours, ratio(ours)),
-            line("KafkaLog, async handler", handled, ratio(handled)), line("C, Fetch on a socket", broker, ratio(broker)),
-            String(format: "KafkaLog, count-only, to C with librdkafka's own settings: %.3f", toPlain),
+        var goals = [
+            RowResult.Goal(what: "count-only to C loop, same settings", value: ratio(ours), atLeast: Self.floor),
+            RowResult.Goal(
+                what: "count-only to C loop, librdkafka's own settings", value: ratio(ours) / ratio(plain), atLeast: size == 512 ? Self.plainFloor : nil),
+            RowResult.Goal(what: "async handler to C loop, same settings", value: ratio(handled), atLeast: Self.handlerFloor),
         ]
-        var misses: [String] = []
-        if ratio(ours) < Self.floor { misses.append(String(format: "count-only %.3f is under the floor of %.2f", ratio(ours), Self.floor)) }
-        if size == 512, toPlain < Self.plainFloor {
-            misses.append(String(format: "to C with librdkafka's own settings %.3f is under the floor of %.2f", toPlain, Self.plainFloor))
-        }
-        if ratio(handled) < Self.handlerFloor {
-            misses.append(String(format: "async handler %.3f is under the floor of %.2f", ratio(handled), Self.handlerFloor))
-        }
-        return Outcome(table: lines.joined(separator: "\n"), misses: misses)
+        if hasUserSettings { goals = goals.map { RowResult.Goal(what: $0.what, value: $0.value) } }
+        return RowResult(
+            row: "a, b", name: "consume", load: "\(records) records of \(size) bytes, \(partitions) partitions, median of \(runs)",
+            sides: [
+                side("C, KafkaLog's settings", c), side("C, librdkafka's own settings", plain), side("KafkaLog, count-only", ours),
+                side("KafkaLog, async handler each", handled), side("C, Fetch on a socket", broker),
+            ], goals: goals)
     }
+
+    /// Then nothing is promised.
+    private var hasUserSettings: Bool { !settings.isEmpty }
 
     /// What a user does: awaits a handler for each record.
     private actor Handler {
@@ -111,14 +105,11 @@ struct ConsumeRow {
         }
     }
 
-    private func line(_ name: String, _ samples: [Sample], _ ratio: Double) -> String {
-        let seconds = Figures.median(samples.map(\.seconds))
-        let cpu = Figures.median(samples.map(\.cpuSeconds))
-        let rate = Double(records) / seconds
-        return name.padding(toLength: 26, withPad: " ", startingAt: 0)
-            + String(
-                format: "%10.0f records/s %7.0f MB/s %6.3f us CPU each  ratio %.3f", rate, rate * Double(size) / 1e6,
-                cpu / Double(records) * 1e6, ratio)
+    private func side(_ name: String, _ samples: [Sample]) -> RowResult.Side {
+        let rate = Double(records) / Figures.median(samples.map(\.seconds))
+        return RowResult.Side(
+            name: name, rate: rate, megabytesPerSecond: rate * Double(size) / 1e6,
+            cpu: Figures.median(samples.map(\.cpuSeconds)) / Double(records) * 1e6)
     }
 
     /// - Parameter handler: awaited for each record; nil: they are only counted.
