@@ -51,7 +51,12 @@ public actor Drill {
         self.directory = directory
         self.say = say
         if let setting {
-            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+            do { try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true) } catch {
+                // Foundation's words for it name neither the part of the path that is in the way nor what to do.
+                let reason = ((error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error).map { String(cString: strerror(Int32(($0 as NSError).code))) }
+                    ?? error.localizedDescription
+                throw DrillFailure("the directory \(directory.path) can't be made: \(reason); --out names another one", code: 2)
+            }
             journal = try DrillJournal(directory)
             self.setting = setting
             clock = DrillClock(began: setting.beganAt)

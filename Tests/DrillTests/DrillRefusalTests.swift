@@ -27,6 +27,36 @@ struct DrillRefusalTests {
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).isEmpty)
     }
 
+    @Test("A live drill names the cluster that can't be asked")
+    func deadCluster() async throws {
+        let directory = try TemporaryDirectory(), file = directory.file("worker.yaml")
+        let text = """
+            service: demo
+            datacenter: eqiad
+            datacenters:
+              eqiad: {bootstrap: "127.0.0.1:1"}
+              codfw: {bootstrap: "127.0.0.1:2"}
+            store:
+              sqlite: \(directory.file("store.db").path)
+            rules:
+              r:
+                topic: a
+                exec: {method: get, uri: 'http://127.0.0.1:3/'}
+            """
+        try Data(text.utf8).write(to: file)
+        let output = try await DrillStage.drill(
+            ["run", "--live", "--config", file.path, "--scenario", "planned", "--out", directory.file("run").path], deadline: .seconds(40))
+        #expect(output.status == 1, "\(output)")
+        #expect((output.output + output.errors).contains("eqiad's cluster can't be asked: no broker of 127.0.0.1:1 answered"), "\(output)")
+    }
+
+    @Test("--out that can't be made is told with why, and what would be right", arguments: ["/dev/null/drill", "/dev/full", "/proc/drill"])
+    func impossible(_ out: String) async throws {
+        let output = try await DrillStage.drill(["run", "--scenario", "planned", "--out", out], deadline: .seconds(30))
+        #expect(output.status == 2 && output.errors.contains("the directory \(out) can't be made: "), "\(output)")
+        #expect(output.errors.contains("--out names another one") && !output.errors.contains("NSCocoa"), "\(output)")
+    }
+
     @Test("--out that is not empty is refused, and left as it is")
     func notEmpty() async throws {
         let directory = try TemporaryDirectory()

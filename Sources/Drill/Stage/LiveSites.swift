@@ -64,6 +64,15 @@ final class LiveSites: DrillSites {
     }
 
     private func makeTopic() async throws {
+        // Else a cluster that is down looks like a mirror that brings nothing, and only after long patience.
+        for datacenter in [key.origin, target] {
+            let admin = try KafkaAdmin(client(datacenter, "admin"))
+            do { try await admin.clusterID(timeout: Self.timeout) } catch {
+                await admin.close()
+                throw DrillFailure("\(datacenter)'s cluster can't be asked: \(error)")
+            }
+            await admin.close()
+        }
         let admin = try KafkaAdmin(client(key.origin, "admin"))
         let count = Int(setting.plan.load.partitions)
         let present = try await admin.metadata(.all, timeout: Self.timeout).topics.first { $0.name == topic && $0.failure == nil }?.partitions.count
