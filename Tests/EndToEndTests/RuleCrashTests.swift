@@ -96,7 +96,10 @@ struct RuleCrashTests {
             #expect(again.isDisjoint(with: known), "the store knew that they are done")
             #expect(Set(account.dead) == (step.endsDead ? ["victim"] : []))
             // One dead letter may have been written before the crash without anybody knowing, and its retry is made again for that.
-            #expect(account.dead.count <= 2 && stage.target.count("victim") <= 3)
+            #expect(account.dead.count <= 2)
+            // A broker too slow to acknowledge a retry record in time may have taken it all the same: it is written again, and acted on again.
+            let slow = stage.log().components(separatedBy: "could not be parked").count - 1
+            #expect(stage.target.count("victim") <= 3 + slow)
             try await stage.end()
         }
     }

@@ -179,13 +179,25 @@ final class DrillJournal: Sendable {
         let path = directory.appending(path: Self.name).path
         let descriptor = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw DrillFailure("\(path) can't be written: \(String(cString: strerror(errno)))", code: 2) }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard Self.lock(descriptor) else {
             close(descriptor)
             throw DrillFailure("the drill in \(directory.path) is running; wait for its end, or stop it with Ctrl-C first", code: 2)
         }
         handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try DrillLines.cutTornLine(descriptor, path)
     }
+
+    /// A child that a killed drill was just starting has the file until it becomes another program: that is waited for.
+    private static func lock(_ descriptor: Int32) -> Bool {
+        for _ in 0..<lockLooks {
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+            usleep(lockPause)
+        }
+        return false
+    }
+    private static let lockLooks = 40
+    /// Microseconds.
+    private static let lockPause: UInt32 = 50_000
 
     func write(_ entry: DrillEntry) throws {
         let encoder = JSONEncoder()
