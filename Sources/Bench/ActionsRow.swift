@@ -79,7 +79,7 @@ struct ActionsRow {
         datacenters: {eqiad: {bootstrap: "\(servers)"}}
         store: {sqlite: '\(store)'}
         identity: json:meta.id
-        checkpoints: {interval: 100ms}
+        checkpoints: {interval: 100ms, max_beyond: 4096}
         rules:
           act:
             topic: mediawiki.recentchange

@@ -11,6 +11,7 @@ enum BrokerDistance {
     static let nearFetchBytes = 131_072
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
+    private static let looks = 3
     private static let portUnlessGiven = "9092"
 
     /// librdkafka settings for consumers of these brokers.
@@ -29,7 +30,9 @@ enum BrokerDistance {
         let answer = Answer()
         // A name's lookup can't be given a limit, so it is left behind on a thread of its own.
         let started = spawnThread(name: "distance") {
-            answer.value.withLock { $0 = connect(server) }
+            // The shortest of a few: a busy machine makes one of them long.
+            let times = (0..<looks).compactMap { _ in connect(server) }
+            answer.value.withLock { $0 = times.min() }
             answer.isThere.signal()
         }
         guard started == 0, answer.isThere.wait(timeout: .now() + .nanoseconds(Int(limit.nanoseconds))) == .success else { return nil }
