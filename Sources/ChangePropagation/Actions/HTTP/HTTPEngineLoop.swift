@@ -3,7 +3,8 @@ import Glibc
 
 /// What the engine's thread does and has: nobody else touches it.
 final class HTTPEngineLoop {
-    private static let batch = 512
+    /// Sockets looked at in one go: few, so that whoever waits for those goes on while the next are looked at.
+    private static let batch = 16
     /// Those that wait for a slot are looked through so often, in milliseconds.
     private static let patience = 50
 
