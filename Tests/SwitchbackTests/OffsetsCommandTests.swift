@@ -92,23 +92,23 @@ struct OffsetsCommandTests {
         try await OffsetsStage.run { stage in
             try await stage.actOnEverything()
             await stage.codfw.stop()
-            let described = try await stage.offsets("describe", OffsetsStage.group, "--timeout", "8")
+            let described = try await stage.offsets("describe", OffsetsStage.group, "--timeout", "25")
             #expect(described.status == 0 && described.output.contains("idle") && described.errors.contains("codfw: "), "\(described)")
-            let plan = try await stage.offsets("plan", OffsetsStage.group, "--to", "codfw", "--timeout", "8")
+            let plan = try await stage.offsets("plan", OffsetsStage.group, "--to", "codfw", "--timeout", "25")
             #expect(plan.status == 1 && plan.errors.contains("codfw can't be asked") && plan.output.isEmpty, "\(plan)")
             for command in [["diff", "eqiad", "codfw"], ["translate", OffsetsStage.topic, "--from", "eqiad", "--to", "codfw", "--offset", "3"]] {
                 let said = try await ChildProcess.run(
                     try Executable.switchback(), ["offsets"] + command + ["--timeout", "3", "--config", stage.directory.file("eqiad.yaml").path],
-                    deadline: .seconds(60))
+                    deadline: .seconds(120))
                 #expect(said.status == 1 && said.errors.contains("codfw can't be asked") && said.output.isEmpty, "\(said)")
             }
             let full = try await ChildProcess.run(
-                "/bin/sh", ["-c", "exec \"$@\" > /dev/full", "sh", try Executable.switchback(), "offsets", "export", OffsetsStage.group, "--timeout", "8",
-                    "--config", stage.directory.file("eqiad.yaml").path], deadline: .seconds(60))
+                "/bin/sh", ["-c", "exec \"$@\" > /dev/full", "sh", try Executable.switchback(), "offsets", "export", OffsetsStage.group, "--timeout", "25",
+                    "--config", stage.directory.file("eqiad.yaml").path], deadline: .seconds(120))
             #expect(full.status == 1 && full.errors.contains("No space left on device"), "a plan that is not whole is none: \(full)")
-            let reset = try await stage.offsets("reset", OffsetsStage.group, "--to", "earliest", "--reason", "r", "--yes", "--timeout", "8")
+            let reset = try await stage.offsets("reset", OffsetsStage.group, "--to", "earliest", "--reason", "r", "--yes", "--timeout", "25")
             #expect(reset.status == 1 && reset.errors.contains("--stopped codfw"), "\(reset)")
-            let vouched = try await stage.offsets("reset", OffsetsStage.group, "--to", "earliest", "--reason", "r", "--yes", "--timeout", "8", "--stopped", "codfw")
+            let vouched = try await stage.offsets("reset", OffsetsStage.group, "--to", "earliest", "--reason", "r", "--yes", "--timeout", "25", "--stopped", "codfw")
             #expect(vouched.status == 0 && vouched.output.contains("rewound"), "\(vouched)")
         }
     }
