@@ -29,18 +29,10 @@ struct HandoverCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        guard let etcd = DemoConfiguration.installedEtcd() else { throw ValidationError("there is no etcd on the PATH; 'make deps' installs it") }
         let seed = seed ?? UInt64(UInt32.random(in: 0 ... .max))
-        let directory = keep.map { URL(filePath: $0) } ?? FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        let ports = try FreePorts.take(2)
-        let store = try Demo.startEtcd(etcd, in: directory, ports: (ports[0], ports[1]))
-        defer { store.kill() }
-        let executable = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "switchback").path
-        guard FileManager.default.isExecutableFile(atPath: executable) else {
-            throw ValidationError("no switchback at \(executable); build it in the same configuration")
-        }
-        var settings = TwoSites.Settings(executable: executable, directory: directory, seed: seed, etcd: [ports[0]])
+        let stand = try SitesStand.prepare(in: keep, for: "bench")
+        defer { stand.store.kill() }
+        var settings = TwoSites.Settings(executable: stand.executable, directory: stand.directory, seed: seed, etcd: [stand.port])
         settings.partitions = partitions
         settings.lag = .seconds(lag)
         settings.lease = .seconds(lease)
@@ -54,11 +46,11 @@ struct HandoverCommand: AsyncParsableCommand {
         let outcome: HandoverRow.Outcome
         do { outcome = try await row.measure(moves: moves, failovers: failovers) } catch {
             await row.sites.tearDown()
-            print("logs and data of the run: \(directory.path)")
+            print("logs and data of the run: \(stand.directory.path)")
             throw error
         }
         await row.sites.tearDown()
-        if keep == nil { try? FileManager.default.removeItem(at: directory) }
+        if keep == nil { try? FileManager.default.removeItem(at: stand.directory) }
         Figures.note(outcome.table)
         try verdict.finish(
             RowResult(

@@ -27,18 +27,10 @@ struct SoakCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        guard let etcd = DemoConfiguration.installedEtcd() else { throw ValidationError("there is no etcd on the PATH; 'make deps' installs it") }
-        let executable = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().appending(path: "switchback").path
-        guard FileManager.default.isExecutableFile(atPath: executable) else {
-            throw ValidationError("no switchback at \(executable); build it in the same configuration")
-        }
         let seed = seed ?? UInt64(UInt32.random(in: 0 ... .max))
-        let directory = keep.map { URL(filePath: $0) } ?? FileManager.default.temporaryDirectory.appending(path: "switchback-soak-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        let ports = try FreePorts.take(2)
-        let store = try Demo.startEtcd(etcd, in: directory, ports: (ports[0], ports[1]))
-        defer { store.kill() }
-        var settings = TwoSites.Settings(executable: executable, directory: directory, seed: seed, etcd: [ports[0]])
+        let stand = try SitesStand.prepare(in: keep, for: "soak")
+        defer { stand.store.kill() }
+        var settings = TwoSites.Settings(executable: stand.executable, directory: stand.directory, seed: seed, etcd: [stand.port])
         settings.partitions = partitions
         settings.lag = .milliseconds(300)
         settings.lease = .seconds(2)
@@ -54,11 +46,11 @@ struct SoakCommand: AsyncParsableCommand {
         do { outcome = try await soak.run() } catch {
             await soak.sites.tearDown()
             try? write(soak, "soak that failed")
-            print("logs and data of the run: \(directory.path)")
+            print("logs and data of the run: \(stand.directory.path)")
             throw error
         }
         await soak.sites.tearDown()
-        if keep == nil { try? FileManager.default.removeItem(at: directory) }
+        if keep == nil { try? FileManager.default.removeItem(at: stand.directory) }
         print("soak: \(minutes) minutes, \(Int(rate)) events/s, \(partitions) partitions, \(outcome.moves) handovers, \(outcome.kills) kills, seed \(seed)")
         print(outcome.lines.joined(separator: "\n"))
         try write(soak, "soak: \(minutes) minutes, \(outcome.moves) handovers, \(outcome.kills) kills")

@@ -28,8 +28,7 @@ final class DemoDisplay: Sendable {
     init(stream: Stream) {
         descriptor = stream.rawValue
         isTerminal = isatty(stream.rawValue) == 1
-        let environment = ProcessInfo.processInfo.environment
-        hasColor = isTerminal && environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
+        hasColor = isTerminal && Terminal.wantsColours
     }
 
     func show(_ line: DemoLine) {

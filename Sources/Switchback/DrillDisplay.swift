@@ -21,8 +21,7 @@ final class DrillDisplay: Sendable {
     init(_ stream: DemoDisplay.Stream) {
         descriptor = stream.rawValue
         isTerminal = isatty(stream.rawValue) == 1
-        let environment = ProcessInfo.processInfo.environment
-        hasColor = isTerminal && environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
+        hasColor = isTerminal && Terminal.wantsColours
     }
 
     func show(_ line: DrillLine) {

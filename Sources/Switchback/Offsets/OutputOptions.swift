@@ -71,8 +71,12 @@ enum Terminal {
     }
 
     /// https://no-color.org: any value but an empty one.
-    static var hasColours: Bool {
-        isOutput && (ProcessInfo.processInfo.environment["NO_COLOR"] ?? "").isEmpty && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+    static var hasColours: Bool { isOutput && wantsColours }
+
+    /// Whether colours are wanted where there is a terminal.
+    static var wantsColours: Bool {
+        let environment = ProcessInfo.processInfo.environment
+        return environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
     }
 
     static func paint(_ text: String, _ tone: Sheet.Tone) -> String {
