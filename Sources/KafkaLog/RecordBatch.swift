@@ -224,6 +224,19 @@ public struct RecordView: ~Copyable {
         return try parsed.get()
     }
 
+    /// librdkafka's own list of a copy of the headers, the caller's to free; nil: there are none. Throws as `headers` does.
+    func headerList() throws(KafkaLogError) -> OpaquePointer? {
+        if let made { return makeHeaders(made.headers) }
+        var list: OpaquePointer?
+        let code = batch.headerLock.withLock { _ in rd_kafka_message_headers(message, &list) }
+        if code == RD_KAFKA_RESP_ERR__NOENT { return nil }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let list else {
+            throw .partitionFailed(topicPartition, LibraryFailure(code, operation: "headers of \(offset)"))
+        }
+        // Once parsed, nothing changes it until the record is destroyed.
+        return rd_kafka_headers_copy(list)
+    }
+
     private static func header(at index: Int, in list: OpaquePointer) -> RecordHeader? {
         var name: UnsafePointer<CChar>?
         var value: UnsafeRawPointer?
