@@ -19,6 +19,8 @@ public final class RecordBatch: @unchecked Sendable {
     private let handle: ClientHandle?
     /// The records themselves where they were made in memory; nil where librdkafka owns them.
     let made: [Record]?
+    /// Whether `made` is there: to look at that for every record would count references.
+    let isMade: Bool
 
     /// Neighbouring records of one partition.
     public struct Run: Sendable {
@@ -38,6 +40,7 @@ public final class RecordBatch: @unchecked Sendable {
         self.runs = runs
         self.handle = handle
         made = nil
+        isMade = false
     }
 
     /// A batch of records that no client fetched: for simulations and tests. Copies their bytes.
@@ -73,6 +76,7 @@ public final class RecordBatch: @unchecked Sendable {
         self.cluster = cluster
         self.runs = runs
         self.made = made
+        isMade = true
         handle = nil
     }
 
@@ -167,7 +171,7 @@ public struct RecordView: ~Copyable {
 
     /// The record in memory that this is a view of; nil where librdkafka owns it.
     private var made: Record? {
-        guard let made = batch.made else { return nil }
+        guard batch.isMade, let made = batch.made else { return nil }
         return made[Int(bitPattern: message.pointee._private) - 1]
     }
 

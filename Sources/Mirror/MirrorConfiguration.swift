@@ -84,7 +84,7 @@ enum MirrorLimits {
     /// Records of one read.
     static let recordsPerBatch = 2048
     /// librdkafka's settings for what it reads ahead of the lanes.
-    static let readAhead = ["queued.min.messages": "50000", "queued.max.messages.kbytes": "32768"]
+    static let readAhead = ["queued.min.messages": "50000", "queued.max.messages.kbytes": "24576"]
     /// Records per partition, and partitions, that a comparison at start holds at once.
     static let comparisonChunk = 65_536
     static let comparedPartitions = 16
