@@ -142,7 +142,7 @@ final class RunSubmission: Submission {
         return true
     }
 
-    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>, _ cluster: ClusterID?) {
+    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>) {
         open -= 1
         guard index < failedAt else { return }
         let code = message.pointee.err

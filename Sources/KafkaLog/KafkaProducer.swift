@@ -23,8 +23,6 @@ public actor KafkaProducer {
     private var handle: ClientHandle?
     private var cluster: ClusterID?
     private var submissions: [UInt32: any Submission] = [:]
-    /// The submission that the last delivery report was of: the next one is nearly always of the same.
-    private var reported: (id: UInt32, submission: any Submission)?
     /// Submissions that librdkafka's queue had no room for yet, oldest first.
     private var backlog: [UInt32] = []
     private var lastID: UInt32 = 0
@@ -193,7 +191,7 @@ public actor KafkaProducer {
     private func serve(_ event: consuming ReplyEvent, _ handle: ClientHandle) {
         switch event.type {
         case RD_KAFKA_EVENT_DR:
-            while let message = rd_kafka_event_message_next(event.event) { report(message) }
+            report(event)
         case RD_KAFKA_EVENT_STATS:
             guard let text = rd_kafka_event_stats(event.event) else { return }
             handle.context.statistics.report(UnsafeRawBufferPointer(start: text, count: strlen(text)))
@@ -206,18 +204,24 @@ public actor KafkaProducer {
         }
     }
 
-    private func report(_ message: UnsafePointer<rd_kafka_message_t>) {
-        let opaque = UInt(bitPattern: message.pointee._private)
-        let id = UInt32(truncatingIfNeeded: opaque >> 32)
-        if reported?.id != id { reported = submissions[id].map { (id, $0) } }
-        guard let submission = reported?.submission else { return }
-        submission.report(Int(UInt32(truncatingIfNeeded: opaque)), message, cluster)
-        finishIfSettled(id, submission)
+    private func report(_ event: borrowing ReplyEvent) {
+        // Neighbouring reports are nearly always of the same submission.
+        var current: (id: UInt32, submission: any Submission)?
+        while let message = rd_kafka_event_message_next(event.event) {
+            let opaque = UInt(bitPattern: message.pointee._private)
+            let id = UInt32(truncatingIfNeeded: opaque >> 32)
+            if current?.id != id { current = submissions[id].map { (id, $0) } }
+            guard let submission = current?.submission else { continue }
+            submission.report(Int(UInt32(truncatingIfNeeded: opaque)), message)
+            if submission.open == 0 {
+                finishIfSettled(id, submission)
+                current = nil
+            }
+        }
     }
 
     private func finishIfSettled(_ id: UInt32, _ submission: any Submission) {
         guard submission.open == 0, submissions.removeValue(forKey: id) != nil else { return }
-        reported = nil
         submission.finish()
         if submissions.isEmpty { finishFlushes() }
     }

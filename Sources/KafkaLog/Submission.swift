@@ -8,10 +8,10 @@ protocol Submission: AnyObject {
     /// What librdkafka was given without a copy of it; nil: nothing.
     var lent: RecordBatch? { get }
     /// Hands records to librdkafka, from the first that it has not got. false: its queue is full. `id` goes into the upper half of each
-    /// message's opaque, the record's index into the lower one.
+    /// message's opaque, the record's index into the lower one. `cluster` is the one that is written to.
     func pump(id: UInt32, _ handle: ClientHandle, _ cluster: ClusterID?) -> Bool
     /// librdkafka's word on the record at `index`.
-    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>, _ cluster: ClusterID?)
+    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>)
     /// Gives the caller its results. What has none by now failed as `closed`. Called once.
     func finish()
 }
@@ -23,6 +23,7 @@ final class RecordSubmission: Submission {
     /// The first record that librdkafka has not got.
     private var next = 0
     private(set) var open: Int
+    private var cluster: ClusterID?
     private let continuation: CheckedContinuation<[Result<Delivery, KafkaLogError>], Never>
 
     var lent: RecordBatch? { nil }
@@ -37,6 +38,7 @@ final class RecordSubmission: Submission {
     }
 
     func pump(id: UInt32, _ handle: ClientHandle, _ cluster: ClusterID?) -> Bool {
+        self.cluster = cluster
         while next < records.count {
             switch produce(records[next], opaque: UInt(id) << 32 | UInt(next), handle) {
             case .success: break
@@ -48,7 +50,7 @@ final class RecordSubmission: Submission {
         return true
     }
 
-    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>, _ cluster: ClusterID?) {
+    func report(_ index: Int, _ message: UnsafePointer<rd_kafka_message_t>) {
         guard records.indices.contains(index) else { return }
         let partition = TopicPartition(topic: records[index].topic, partition: message.pointee.partition)
         let code = message.pointee.err
