@@ -111,7 +111,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "Mirror", "ChangePropagation", "Handover", "Checkpoints", logging,
+                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "Mirror", "ChangePropagation", "Handover", "Checkpoints", logging, nioPosix,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
