@@ -65,16 +65,10 @@ final class ForwardCall {
     let forwarding = Forwarding()
     private var outcomes: [ForwardedRun.Outcome?]
     private var open: Int
-    /// Partitions of which a record failed: nothing more of them is handed over.
-    private(set) var broken: [TopicPartition: KafkaLogError] = [:]
 
     init(count: Int) {
         outcomes = Array(repeating: nil, count: count)
         open = count
-    }
-
-    func failed(_ partition: TopicPartition, _ error: KafkaLogError) {
-        if broken[partition] == nil { broken[partition] = error }
     }
 
     func settle(_ place: Int, _ outcome: ForwardedRun.Outcome) {
@@ -82,6 +76,15 @@ final class ForwardCall {
         open -= 1
         guard open == 0 else { return }
         forwarding.settle(outcomes.map { $0 ?? ForwardedRun.Outcome(acknowledged: 0, failure: .closed) })
+    }
+}
+
+/// The partitions of which a forwarded record failed: no more of them is handed over. Touched by the producer's thread alone.
+final class BrokenPartitions {
+    private(set) var failures: [TopicPartition: KafkaLogError] = [:]
+
+    func note(_ partition: TopicPartition, _ error: KafkaLogError) {
+        if failures[partition] == nil { failures[partition] = error }
     }
 }
 
@@ -93,6 +96,7 @@ final class RunSubmission: Submission {
     private let runIndex: Int
     private let place: Int
     private let call: ForwardCall
+    private let broken: BrokenPartitions
     /// The first record of the run that librdkafka has not got.
     private var next = 0
     private(set) var open: Int
@@ -109,19 +113,20 @@ final class RunSubmission: Submission {
 
     var lent: RecordBatch? { batch }
 
-    init(_ forwarded: ForwardedRun, place: Int, of call: ForwardCall) {
+    init(_ forwarded: ForwardedRun, place: Int, of call: ForwardCall, _ broken: BrokenPartitions) {
         batch = forwarded.batch
         run = forwarded.run
         runIndex = forwarded.batch.runs.firstIndex { $0.range == forwarded.run.range } ?? 0
         self.place = place
         self.call = call
+        self.broken = broken
         open = run.range.count
         failedAt = run.range.count
     }
 
     func pump(id: UInt32, _ handle: ClientHandle, _ cluster: ClusterID?) -> Bool {
         self.cluster = cluster
-        if let error = call.broken[run.partition] {
+        if let error = broken.failures[run.partition] {
             giveUp(error)
             return true
         }
@@ -171,7 +176,7 @@ final class RunSubmission: Submission {
 
     private func fail(at index: Int, _ error: KafkaLogError) {
         if index < failedAt { (failedAt, failure) = (index, error) }
-        call.failed(run.partition, error)
+        broken.note(run.partition, error)
     }
 
     /// Hands over no more of this run.

@@ -26,6 +26,7 @@ public actor KafkaProducer {
     /// Submissions that librdkafka's queue had no room for yet, oldest first.
     private var backlog: [UInt32] = []
     private var lastID: UInt32 = 0
+    private let brokenPartitions = BrokenPartitions()
     private var flushes: [CheckedContinuation<Void, Never>] = []
     private var lastFatal: KafkaLogError?
 
@@ -75,7 +76,8 @@ public actor KafkaProducer {
     /// partition's records. Nothing is copied of a record but key and headers, and nothing kept of it here; the batches are held until
     /// librdkafka has let go of them. At most `submissionLimit` records.
     ///
-    /// Once a record has failed, those of its partition in the same call that librdkafka has not got yet are not sent.
+    /// Once a record has failed, nothing of its partition is handed over any more, in whatever call: it would stand in the log without that
+    /// record. What librdkafka has got may still be written. To go on, look what the log holds and make another producer.
     public func forward(_ runs: [ForwardedRun]) -> Forwarding {
         let call = ForwardCall(count: runs.count)
         do throws(KafkaLogError) {
@@ -88,7 +90,7 @@ public actor KafkaProducer {
             call.forwarding.settle([])
             return call.forwarding
         }
-        submit(runs.enumerated().map { RunSubmission($1, place: $0, of: call) })
+        submit(runs.enumerated().map { RunSubmission($1, place: $0, of: call, brokenPartitions) })
         pump()
         return call.forwarding
     }

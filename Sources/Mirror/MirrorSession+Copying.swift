@@ -43,8 +43,8 @@ extension MirrorSession {
     }
 
     /// Writes what a lane holds. While one send is being acknowledged the next is handed over, so that the target always has something
-    /// to do; what both hold is bounded, and their acknowledgements are taken in their order.
-    func write(_ lane: LaneQueue, _ clusters: Clusters) async throws {
+    /// to do; their acknowledgements are taken in their order. The producer hands over nothing of a partition after a failure.
+    func write(_ lane: LaneQueue) async throws {
         var underway: [(items: [LaneItem], forwarding: Forwarding)] = []
         var isOpen = true
         while isOpen || !underway.isEmpty {

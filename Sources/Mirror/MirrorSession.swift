@@ -81,7 +81,7 @@ final class MirrorSession: Sendable {
     private func runTasks(_ clusters: Clusters) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await self.read() }
-            for lane in lanes { group.addTask { try await self.write(lane, clusters) } }
+            for lane in lanes { group.addTask { try await self.write(lane) } }
             group.addTask { try await self.discover(clusters) }
             group.addTask { try await self.commitRegularly(clusters) }
             var failure: (any Error)?

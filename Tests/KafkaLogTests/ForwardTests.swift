@@ -114,6 +114,7 @@ struct ForwardTests {
             #expect(outcomes.reduce(0) { $0 + $1.acknowledged } == 25)
             let failed = outcomes.firstIndex { $0.failure != nil }
             #expect(outcomes[(failed ?? 0)...].allSatisfy { $0.failure != nil })
+            #expect(await producer.forward(runs(Array(batches.prefix(1)))).outcomes.allSatisfy { $0.acknowledged == 0 && $0.failure != nil })
             try await producer.close()
             #expect(try await readBack(target, count: 25).map(\.value) == sent.prefix(25).map(\.value))
             #expect(try target.status("t", 0).nextOffset == 25)
