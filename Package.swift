@@ -107,7 +107,7 @@ let package = Package(
             name: "Simulate",
             dependencies: ["Simulation", logging, "Rainbow", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
-        .target(name: "CBaseline", dependencies: ["CRdKafka"], cSettings: [.unsafeFlags(["-O2"])]),
+        .target(name: "CBaseline", dependencies: ["CRdKafka", "CCurl"], cSettings: [.unsafeFlags(["-O2"])]),
         .executableTarget(
             name: "Bench",
             dependencies: [

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CBaseline
 import ChangePropagation
 import Foundation
 import Hummingbird
@@ -29,38 +30,60 @@ struct ActionsRow {
 
     /// Both sides in turn, after one run of each that warms everything up.
     func measure(runs: Int) async throws -> RowResult {
-        var wrk: [Double] = [], ours: [Double] = [], cpu: [Double] = []
+        var wrk: [Double] = [], curl: [Double] = [], curlCPU: [Double] = [], ours: [Double] = [], cpu: [Double] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
             let peer = try runWrk()
+            let idle = Figures.cpuSeconds()
+            let library = Double(events) / (try runCurl())
+            let libraryCPU = (Figures.cpuSeconds() - idle) / Double(events) * 1e6
             let path = directory.appending(path: "store-\(run).db").path
             let yaml = Self.configuration(servers, path, "bench-\(run)", sink)
             let before = Figures.cpuSeconds()
             let rate = Double(events) / (try await WorkerRun(yaml: yaml, store: path, group: "bench-\(run)", events: events).seconds())
             if run > 0 {
                 wrk.append(peer)
+                curl.append(library)
+                curlCPU.append(libraryCPU)
                 ours.append(rate)
                 cpu.append((Figures.cpuSeconds() - before) / Double(events) * 1e6)
             }
         }
-        let rates = (wrk: Figures.median(wrk), worker: Figures.median(ours))
+        let rates = (wrk: Figures.median(wrk), curl: Figures.median(curl), worker: Figures.median(ours))
         return RowResult(
             row: "d", name: "actions", load: "\(events) events, a POST with a body for each, \(Self.concurrency) at once, median of \(runs)",
-            sides: [.init(name: "wrk", rate: rates.wrk), .init(name: "worker", rate: rates.worker, cpu: Figures.median(cpu))],
-            goals: [.init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor)])
+            sides: [
+                .init(name: "wrk", rate: rates.wrk), .init(name: "C, libcurl, requests only", rate: rates.curl, cpu: Figures.median(curlCPU)),
+                .init(name: "worker", rate: rates.worker, cpu: Figures.median(cpu)),
+            ],
+            goals: [
+                .init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor),
+                .init(what: "worker to C loop over libcurl, requests per second", value: rates.worker / rates.curl),
+            ])
     }
+
+    /// Seconds that a C loop over the library that the worker uses takes for as many requests.
+    private func runCurl() throws -> Double {
+        var seconds = 0.0
+        var error = [CChar](repeating: 0, count: 256)
+        let outcome = cbaseline_requests("http://\(sink)\(Self.path)", Self.body, events, Int32(Self.concurrency), &seconds, &error, error.count)
+        guard outcome == 0 else { throw Failure(description: "the C loop over libcurl: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))") }
+        return seconds
+    }
+
+    private static let path = "/act/01592c7a-03f1-46cd-9472-000000000001", body = #"{"id":"01592c7a-03f1-46cd-9472-000000000001"}"#
 
     private func runWrk() throws -> Double {
         let script = directory.appending(path: "post.lua")
         try """
             wrk.method = "POST"
-            wrk.body = '{"id":"01592c7a-03f1-46cd-9472-000000000001"}'
+            wrk.body = '\(Self.body)'
             wrk.headers["content-type"] = "application/json"
             """.write(to: script, atomically: true, encoding: .utf8)
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = [
-            "wrk", "-t", "2", "-c", "\(Self.concurrency)", "-d", "4s", "-s", script.path, "http://\(sink)/act/01592c7a-03f1-46cd-9472-000000000001",
+            "wrk", "-t", "2", "-c", "\(Self.concurrency)", "-d", "4s", "-s", script.path, "http://\(sink)\(Self.path)",
         ]
         let output = Pipe()
         process.standardOutput = output

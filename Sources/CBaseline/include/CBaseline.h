@@ -7,6 +7,7 @@
 
 #include "CCopy.h"
 #include "CProduce.h"
+#include "CRequests.h"
 
 typedef struct {
     int64_t records;
