@@ -29,7 +29,7 @@ struct MirrorRowCommand: AsyncParsableCommand {
         var c: [ChildResult] = [], ours: [ChildResult] = []
         for run in 0...options.runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(options.runs)")
-            let loop = try ChildRun.run(ConsumeChild.arguments(source.servers, Self.topic, partitions: partitions, records: records, c: true))
+            let loop = try ChildRun.run(ConsumeChild.arguments(source.servers, Self.topic, partitions: partitions, records: records, reader: .c))
             // A mirror finds its place in the target: each run has an empty one.
             let target = try BrokerProcess.start()
             defer { target.stop() }

@@ -46,6 +46,7 @@ extension KafkaConsumer {
             partitions.removeAll()
         }
         isCooperative = rebalance.isCooperative
+        relief?.expectDrops()
         pendingRebalance = nil
         for partition in rebalance.partitions {
             partitions.add(partition, next: wanted[partition]?.offset, isPaused: paused.contains(partition))
@@ -59,6 +60,7 @@ extension KafkaConsumer {
         let handle = try openHandle()
         guard let rebalance = pendingRebalance, rebalance.kind != .assign else { throw .noRebalancePending }
         pendingRebalance = nil
+        relief?.expectDrops()
         defer { partitions.remove(rebalance.partitions) }
         try Self.giveUp(rebalance, handle)
     }
@@ -82,6 +84,7 @@ extension KafkaConsumer {
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
+        relief?.expectDrops()
         isCooperative = false
         partitions.removeAll()
         for (partition, position) in positions {
@@ -132,6 +135,7 @@ extension KafkaConsumer {
         for partition in partitions { if let entry = self.partitions[partition], entry.needsSeek { back[partition] = entry.next } }
         try seekInLibrary(back, handle, timeout: timeout)
         let list = PartitionList(Array(partitions))
+        relief?.expectDrops()
         try KafkaLogError.check(rd_kafka_resume_partitions(handle.client, list.list), "resume")
         for partition in partitions { self.partitions.update(partition) { $0.isPaused = false } }
         try list.checkPartitions("resume")
@@ -144,6 +148,7 @@ extension KafkaConsumer {
 
     private func pauseInLibrary(_ wanted: [TopicPartition], _ handle: ClientHandle) throws(KafkaLogError) {
         guard !wanted.isEmpty else { return }
+        relief?.expectDrops()
         let list = PartitionList(wanted)
         try KafkaLogError.check(rd_kafka_pause_partitions(handle.client, list.list), "pause")
         try list.checkPartitions("pause")
@@ -152,6 +157,7 @@ extension KafkaConsumer {
     private func seekInLibrary(
         _ offsets: [TopicPartition: Int64], _ handle: ClientHandle, timeout: Duration
     ) throws(KafkaLogError) {
+        if !offsets.isEmpty { relief?.expectDrops() }
         let deadline = ContinuousClock.now + timeout
         var stopped: [TopicPartition: Int64] = [:]
         var failures: [TopicPartition: LibraryFailure] = [:]
