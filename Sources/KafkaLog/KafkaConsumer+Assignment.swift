@@ -83,6 +83,8 @@ extension KafkaConsumer {
         try checkCluster(positions)
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
+        // librdkafka looks for leaders of assigned topics that are new to it once a second only; making a topic asks for its leaders at once.
+        for topic in Set(positions.keys.lazy.map(\.topic)) { _ = handle.topic(named: topic) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
         relief?.expectDrops()
         isCooperative = false
