@@ -83,9 +83,8 @@ extension KafkaConsumer {
         try checkCluster(positions)
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
-        // librdkafka looks for leaders of assigned topics that are new to it once a second only; making a topic asks for its leaders at once.
-        for topic in Set(positions.keys.lazy.map(\.topic)) { _ = handle.topic(named: topic) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
+        lookForLeaders(of: Set(positions.keys.lazy.map(\.topic)), handle)
         relief?.expectDrops()
         isCooperative = false
         partitions.removeAll()
@@ -94,6 +93,17 @@ extension KafkaConsumer {
         }
         try pauseInLibrary(positions.keys.filter { paused.contains($0) }, handle)
         try list.checkPartitions("assign")
+    }
+
+    /// librdkafka looks for the leaders of assigned topics that are new to it once a second only: this makes it look now. Nobody waits for
+    /// the answer. After the assignment, not before it: where the leader is known already, each partition that starts wakes its thread, which then
+    /// goes through all that it has.
+    private func lookForLeaders(of topics: Set<String>, _ handle: ClientHandle) {
+        guard !topics.isSubset(of: assignedTopics) else { return }
+        assignedTopics.formUnion(topics)
+        var answer: UnsafePointer<rd_kafka_metadata>?
+        // Of all topics that this client knows. The request goes out at once when a broker is connected; else it is made by connecting.
+        if rd_kafka_metadata(handle.client, 0, nil, &answer, 1) == RD_KAFKA_RESP_ERR_NO_ERROR, let answer { rd_kafka_metadata_destroy(answer) }
     }
 
     /// The partitions that this consumer reads or holds now.

@@ -39,6 +39,8 @@ public actor KafkaConsumer {
     var isCooperative = false
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
+    /// Topics that were ever assigned by hand: librdkafka knows their leaders.
+    var assignedTopics: Set<String> = []
     /// nil: this librdkafka needs none.
     var relief: QueueRelief?
     /// For tests: whether a reader is suspended.
