@@ -43,6 +43,7 @@ let package = Package(
         .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CHiredis", pkgConfig: "hiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(name: "CSimdJSON", cxxSettings: [.unsafeFlags(["-O2"])], linkerSettings: [.linkedLibrary("simdjson")]),
+        .target(name: "CCRC32C", cSettings: [.unsafeFlags(["-O2"])]),
         .target(
             name: "KafkaLog",
             dependencies: ["CRdKafka", logging, metrics],
@@ -67,7 +68,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "LocalKafka",
-            dependencies: [nioCore, nioPosix, logging],
+            dependencies: ["CCRC32C", nioCore, nioPosix, logging],
             swiftSettings: strict),
         .target(
             name: "Mirror",
@@ -110,7 +111,7 @@ let package = Package(
         .executableTarget(
             name: "Bench",
             dependencies: [
-                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "Mirror", "ChangePropagation", "Handover", "Checkpoints", logging,
+                "CBaseline", "CSimdJSON", "KafkaLog", "LocalKafka", "Demo", "Mirror", "ChangePropagation", "Handover", "Checkpoints", logging, nioPosix,
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -3,6 +3,7 @@ import ChangePropagation
 import Foundation
 import Hummingbird
 import Logging
+import NIOPosix
 
 /// Row (c): HTTP actions of a whole worker against a local sink, at concurrency 250, against what `wrk` gets from the same sink with as many
 /// connections.
@@ -121,7 +122,8 @@ struct ActionsCommand: AsyncParsableCommand {
     }
 }
 
-/// A service that takes events and says yes, in a process of its own.
+/// A service that takes events and says yes, in a process of its own. It has one event loop, as one instance of a service has: with one for each core
+/// it would be the scheduler that says what `wrk` gets where cores are few, and the number of cores where they are many.
 struct SinkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "sink", shouldDisplay: false)
 
@@ -139,7 +141,7 @@ struct SinkCommand: AsyncParsableCommand {
             onServerRunning: { channel in
                 continuation.yield(channel.localAddress?.port ?? 0)
                 continuation.finish()
-            }, logger: logger)
+            }, eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup(numberOfThreads: 1)), logger: logger)
         let server = Task { [logger] in try await GracefulServer.run(application, logger: logger) }
         for await port in ports { await ServingProcess.announce("127.0.0.1:\(port)") }
         server.cancel()

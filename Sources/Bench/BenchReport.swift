@@ -48,11 +48,17 @@ struct BenchReport {
         return lines + [""]
     }
 
+    /// Rows of which Docs/Performance.md says what holds them back.
+    private static let explained = ["g": "Performance.md#g-mirror"]
+
     private func missed() -> [String] {
         let missed = results.flatMap { result in result.goals.filter { !$0.isMet }.map { (result, $0) } }
         guard !missed.isEmpty else { return [] }
         return ["## Not reached in this run", ""]
-            + missed.map { result, goal in "- (\(result.row)) \(result.name), \(goal.what): \(goal.text); \(goal.bound) is the goal." }
+            + missed.map { result, goal in
+                "- (\(result.row)) \(result.name), \(goal.what): \(goal.text); \(goal.bound) is the goal."
+                    + (Self.explained[result.row].map { " [What it would take](\($0))." } ?? "")
+            }
     }
 
     // MARK: Machine

@@ -8,6 +8,7 @@ struct ServingProcess {
     let address: String
     private let process: Process
     private let input: Pipe
+    var meter: ProcessMeter { ProcessMeter(process: String(process.processIdentifier)) }
 
     struct NotStarted: Error, CustomStringConvertible {
         let what: String
@@ -52,6 +53,8 @@ struct ServingProcess {
 /// A LocalKafka cluster in a process of its own.
 struct BrokerProcess {
     var servers: String { process.address }
+    /// Seconds of CPU that it has used so far.
+    var cpuSeconds: Double { process.meter.cpuSeconds ?? 0 }
     private let process: ServingProcess
     private let directory: URL
 

@@ -13,6 +13,15 @@ struct ProcessMeter {
 
     var descriptors: Int? { (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/fd"))?.count }
 
+    /// Seconds of CPU so far, in all its threads, system calls included.
+    var cpuSeconds: Double? {
+        guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8), let name = text.lastIndex(of: ")") else { return nil }
+        // proc(5): utime and stime are the 14th and 15th field, the name is the 2nd and may hold anything.
+        let fields = text[text.index(after: name)...].split(separator: " ")
+        guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return nil }
+        return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    }
+
     private func field(_ name: String) -> Double? {
         guard let text = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8) else { return nil }
         for line in text.split(separator: "\n") where line.hasPrefix("\(name):") {

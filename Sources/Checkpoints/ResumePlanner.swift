@@ -333,6 +333,11 @@ public struct ResumePlanner: Sendable {
         }
         if fingerprint == checkpoint.tail.last { tailEndSeen = true }
         note(timestamp)
+        if offset &+ 1 < log.highWatermark {
+            // Silence before what was there already was a slow fetch: nothing was waited for yet.
+            holdUntil = nil
+            phase = .scanning(holding: false)
+        }
         if let timestamp, let lookUpTime, timestamp < lookUpTime {
             // Older ground still arriving: the mirror is behind, which is no reason to give up.
             holdUntil = nil

@@ -85,6 +85,8 @@ package final class TwoSites: Sendable {
     private let ports: [Datacenter: Int]
     private let processes = Mutex<[Part: LeashedProcess]>([:])
     private let commands = Mutex(0)
+    /// How often the producer was started: each one writes ids of its own. The same ones again would be dropped as a mirror's repeats.
+    private let producers = Mutex<UInt64>(0)
 
     /// Starts the sink and opens the store, nothing else.
     package init(_ settings: Settings) async throws {
@@ -127,10 +129,14 @@ package final class TwoSites: Sendable {
         case .producer:
             let events = settings.directory.appending(path: "events.jsonl")
             let text = String(repeating: "x", count: settings.eventSize)
+            let seed = producers.withLock { count in
+                defer { count += 1 }
+                return settings.seed &+ count
+            }
             try Data(#"{"meta":{"id":"","dt":""},"type":"edit","text":"\#(text)"}"#.utf8).write(to: events)
             return [
                 "produce", "--config", try configuration(Self.home), "--stream", Self.stream, "--file", events.path, "--fresh-ids",
-                "--key-field", "meta.id", "--rate", String(settings.rate), "--count", "0", "--seed", String(settings.seed),
+                "--key-field", "meta.id", "--rate", String(settings.rate), "--count", "0", "--seed", String(seed),
                 "--ids-to", idsFile.path,
             ]
         }

@@ -5,7 +5,7 @@ import Synchronization
 /// Owns one `rd_kafka_t`, its queues and what its callbacks write to. Batches hold it too: librdkafka must not be destroyed
 /// while one of its messages lives. Destroying waits for librdkafka's threads, so it happens on a thread of its own.
 final class ClientHandle: @unchecked Sendable {
-    // @unchecked: the pointers never change after `init`; all calls but the destroying ones are made by the client's thread, `topics` is its own,
+    // @unchecked: the pointers never change after `init`; all calls but the destroying ones are made by the client's thread, `topics` and `kept` are its own,
     // `pool` has its own lock.
     let client: OpaquePointer
     /// Where records, rebalances, errors and statistics arrive (consumer) or delivery reports (producer, admin).
@@ -19,6 +19,8 @@ final class ClientHandle: @unchecked Sendable {
     let pool = PointerPool()
     /// librdkafka's handles of the topics that were written to. Touched by the client's thread alone.
     private var topics: [String: OpaquePointer] = [:]
+    /// What librdkafka was lent and may look at until it is destroyed. Touched by the client's thread alone.
+    private var kept: [RecordBatch] = []
     /// Kept alive for librdkafka's wake-ups until the client is destroyed.
     private let wake: Unmanaged<ClientThread>
 
@@ -68,6 +70,9 @@ final class ClientHandle: @unchecked Sendable {
         return topic
     }
 
+    /// Holds `batch` until the client is destroyed.
+    func keep(_ batch: RecordBatch) { kept.append(batch) }
+
     deinit {
         // librdkafka below 2.3 aborts the process when a client that joined by cooperative-sticky is destroyed before its first
         // assignment (its issue 4312): such a client is left alone, with its threads, until the process ends.
@@ -76,7 +81,7 @@ final class ClientHandle: @unchecked Sendable {
             return
         }
         let remains = Remains(
-            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue, closeQueue], context: Unmanaged.passUnretained(context), wake: wake)
+            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue, closeQueue], context: Unmanaged.passUnretained(context), wake: wake, kept: kept)
         // Without a thread the caller waits: rather that than a leak.
         if spawnThread(name: "kafka-destroy", { remains.destroy() }) != 0 { remains.destroy() }
     }
@@ -88,6 +93,7 @@ final class ClientHandle: @unchecked Sendable {
         let queues: [OpaquePointer]
         let context: Unmanaged<CallbackContext>
         let wake: Unmanaged<ClientThread>
+        let kept: [RecordBatch]
 
         func destroy() {
             for topic in topics { rd_kafka_topic_destroy(topic) }
@@ -99,6 +105,7 @@ final class ClientHandle: @unchecked Sendable {
             rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE)
             wake.release()
             context.release()
+            withExtendedLifetime(kept) {}
         }
     }
 }

@@ -22,38 +22,13 @@ public actor KafkaProducer {
 
     private var handle: ClientHandle?
     private var cluster: ClusterID?
-    private var submissions: [UInt32: Submission] = [:]
+    private var submissions: [UInt32: any Submission] = [:]
     /// Submissions that librdkafka's queue had no room for yet, oldest first.
     private var backlog: [UInt32] = []
     private var lastID: UInt32 = 0
+    private let brokenPartitions = BrokenPartitions()
     private var flushes: [CheckedContinuation<Void, Never>] = []
     private var lastFatal: KafkaLogError?
-
-    /// Records of one `send` and what became of them. A reference: delivery reports change it in place.
-    private final class Submission {
-        let records: [ProducerRecord]
-        var results: [Result<Delivery, KafkaLogError>?]
-        /// The first record that librdkafka has not got.
-        var next = 0
-        /// Records without a result.
-        var open: Int
-        let continuation: CheckedContinuation<[Result<Delivery, KafkaLogError>], Never>
-
-        init(
-            _ records: [ProducerRecord], _ continuation: CheckedContinuation<[Result<Delivery, KafkaLogError>], Never>
-        ) {
-            self.records = records
-            self.continuation = continuation
-            results = Array(repeating: nil, count: records.count)
-            open = records.count
-        }
-
-        func settle(_ index: Int, _ result: Result<Delivery, KafkaLogError>) {
-            guard results.indices.contains(index), results[index] == nil else { return }
-            results[index] = result
-            open -= 1
-        }
-    }
 
     /// Records of one `send(contentsOf:)`.
     public static let submissionLimit = 1_000_000
@@ -86,20 +61,54 @@ public actor KafkaProducer {
     public func send(contentsOf records: [ProducerRecord]) async -> [Result<Delivery, KafkaLogError>] {
         guard !records.isEmpty else { return [] }
         do throws(KafkaLogError) {
-            guard records.count <= Self.submissionLimit else {
-                throw .invalidArgument("\(records.count) records in one send: the limit is \(Self.submissionLimit)")
-            }
-            guard handle != nil else { throw .closed }
-            if let lastFatal { throw lastFatal }
-            try clusterID()
+            try checkSubmission(of: records.count)
         } catch {
             return records.map { _ in .failure(error) }
         }
         return await withCheckedContinuation { continuation in
-            repeat { lastID &+= 1 } while submissions[lastID] != nil
-            submissions[lastID] = Submission(records, continuation)
-            backlog.append(lastID)
+            submit([RecordSubmission(records, continuation)])
             pump()
+        }
+    }
+
+    /// Sends what another client read, as it is: partition, key, value, headers and time (0, which librdkafka can't send, becomes 1).
+    /// Hands the records over and returns, without waiting for anything; calls that follow each other keep the order of a
+    /// partition's records. Nothing is copied of a record but key and headers, and nothing kept of it here; the batches are held until
+    /// librdkafka has let go of them. At most `submissionLimit` records.
+    ///
+    /// Once a record has failed, nothing of its partition is handed over any more, in whatever call: it would stand in the log without that
+    /// record. What librdkafka has got may still be written. To go on, look what the log holds and make another producer.
+    public func forward(_ runs: [ForwardedRun]) -> Forwarding {
+        let call = ForwardCall(count: runs.count)
+        do throws(KafkaLogError) {
+            try checkSubmission(of: runs.reduce(0) { $0 + $1.run.range.count })
+        } catch {
+            call.forwarding.settle(runs.map { _ in ForwardedRun.Outcome(acknowledged: 0, failure: error) })
+            return call.forwarding
+        }
+        guard !runs.isEmpty else {
+            call.forwarding.settle([])
+            return call.forwarding
+        }
+        submit(runs.enumerated().map { RunSubmission($1, place: $0, of: call, brokenPartitions) })
+        pump()
+        return call.forwarding
+    }
+
+    private func checkSubmission(of count: Int) throws(KafkaLogError) {
+        guard count <= Self.submissionLimit else {
+            throw .invalidArgument("\(count) records in one send: the limit is \(Self.submissionLimit)")
+        }
+        guard handle != nil else { throw .closed }
+        if let lastFatal { throw lastFatal }
+        try clusterID()
+    }
+
+    private func submit(_ added: [any Submission]) {
+        for submission in added {
+            repeat { lastID &+= 1 } while submissions[lastID] != nil
+            submissions[lastID] = submission
+            backlog.append(lastID)
         }
     }
 
@@ -128,7 +137,9 @@ public actor KafkaProducer {
         submissions.removeAll()
         backlog.removeAll()
         for submission in abandoned.values {
-            submission.continuation.resume(returning: submission.results.map { $0 ?? .failure(.closed) })
+            // librdkafka may still look at what it was lent and has not reported on.
+            if let lent = submission.lent { handle.keep(lent) }
+            submission.finish()
         }
         finishFlushes()
         if let failure { throw failure }
@@ -157,57 +168,16 @@ public actor KafkaProducer {
     /// Hands records to librdkafka, oldest first, until its queue is full. Delivery reports call it again.
     private func pump() {
         guard let handle else { return }
-        while let id = backlog.first {
-            guard let submission = submissions[id] else {
-                backlog.removeFirst()
-                continue
+        var done = 0
+        defer { backlog.removeFirst(done) }
+        while done < backlog.count {
+            let id = backlog[done]
+            if let submission = submissions[id] {
+                guard submission.pump(id: id, handle, cluster) else { return }
+                finishIfSettled(id, submission)
             }
-            while submission.next < submission.records.count {
-                let index = submission.next
-                let code = produce(submission.records[index], opaque: UInt(id) << 32 | UInt(index), handle)
-                switch code {
-                case .success: break
-                case .failure(let error) where error.code == RD_KAFKA_RESP_ERR__QUEUE_FULL.rawValue: return
-                case .failure(let error): submission.settle(index, .failure(error))
-                }
-                submission.next += 1
-            }
-            backlog.removeFirst()
-            finishIfSettled(id, submission)
+            done += 1
         }
-    }
-
-    private func produce(_ record: ProducerRecord, opaque: UInt, _ handle: ClientHandle) -> Result<Void, KafkaLogError> {
-        guard let topic = handle.topic(named: record.topic) else {
-            return .failure(.invalidArgument("'\(record.topic)' is not a topic's name"))
-        }
-        if let partition = record.partition, partition < 0 { return .failure(.invalidArgument("partition \(partition)")) }
-        var time = record.timestamp?.milliseconds ?? 0
-        if record.timestamp != nil, time == 0, !record.isTimestampAbsent {
-            return .failure(.invalidArgument("librdkafka can't send the timestamp 0"))
-        }
-        if record.isTimestampAbsent { time = -1 }
-        let headers = Self.makeHeaders(record.headers)
-        let code = withBytes(record.key) { key in
-            withBytes(record.value) { value in
-                switchback_produce(
-                    handle.client, topic, record.partition ?? -1, value?.baseAddress, value?.count ?? 0, key?.baseAddress,
-                    key?.count ?? 0, headers, time, UnsafeMutableRawPointer(bitPattern: opaque))
-            }
-        }
-        guard code != RD_KAFKA_RESP_ERR_NO_ERROR else { return .success(()) }
-        if let headers { rd_kafka_headers_destroy(headers) }
-        return .failure(.failed(LibraryFailure(code, operation: "produce to \(record.topic)")))
-    }
-
-    private static func makeHeaders(_ headers: [RecordHeader]) -> OpaquePointer? {
-        guard !headers.isEmpty, let list = rd_kafka_headers_new(headers.count) else { return nil }
-        for header in headers {
-            _ = withBytes(header.value) { value in
-                rd_kafka_header_add(list, header.name, -1, value?.baseAddress, value?.count ?? 0)
-            }
-        }
-        return list
     }
 
     private func serveEvents() {
@@ -223,7 +193,7 @@ public actor KafkaProducer {
     private func serve(_ event: consuming ReplyEvent, _ handle: ClientHandle) {
         switch event.type {
         case RD_KAFKA_EVENT_DR:
-            while let message = rd_kafka_event_message_next(event.event) { report(message) }
+            report(event)
         case RD_KAFKA_EVENT_STATS:
             guard let text = rd_kafka_event_stats(event.event) else { return }
             handle.context.statistics.report(UnsafeRawBufferPointer(start: text, count: strlen(text)))
@@ -236,31 +206,25 @@ public actor KafkaProducer {
         }
     }
 
-    private func report(_ message: UnsafePointer<rd_kafka_message_t>) {
-        let opaque = UInt(bitPattern: message.pointee._private)
-        let id = UInt32(truncatingIfNeeded: opaque >> 32)
-        guard let submission = submissions[id] else { return }
-        let index = Int(UInt32(truncatingIfNeeded: opaque))
-        guard submission.records.indices.contains(index) else { return }
-        let partition = TopicPartition(topic: submission.records[index].topic, partition: message.pointee.partition)
-        let code = message.pointee.err
-        if code == RD_KAFKA_RESP_ERR_NO_ERROR {
-            let offset = message.pointee.offset
-            submission.settle(
-                index,
-                .success(
-                    Delivery(
-                        partition: partition, position: offset < 0 ? nil : cluster.map { Position(offset, in: $0) },
-                        timestamp: MillisecondTimestamp(rd_kafka_message_timestamp(message, nil)))))
-        } else {
-            submission.settle(index, .failure(.partitionFailed(partition, LibraryFailure(code, operation: "produce"))))
+    private func report(_ event: borrowing ReplyEvent) {
+        // Neighbouring reports are nearly always of the same submission.
+        var current: (id: UInt32, submission: any Submission)?
+        while let message = rd_kafka_event_message_next(event.event) {
+            let opaque = UInt(bitPattern: message.pointee._private)
+            let id = UInt32(truncatingIfNeeded: opaque >> 32)
+            if current?.id != id { current = submissions[id].map { (id, $0) } }
+            guard let submission = current?.submission else { continue }
+            submission.report(Int(UInt32(truncatingIfNeeded: opaque)), message)
+            if submission.open == 0 {
+                finishIfSettled(id, submission)
+                current = nil
+            }
         }
-        finishIfSettled(id, submission)
     }
 
-    private func finishIfSettled(_ id: UInt32, _ submission: Submission) {
+    private func finishIfSettled(_ id: UInt32, _ submission: any Submission) {
         guard submission.open == 0, submissions.removeValue(forKey: id) != nil else { return }
-        submission.continuation.resume(returning: submission.results.map { $0 ?? .failure(.closed) })
+        submission.finish()
         if submissions.isEmpty { finishFlushes() }
     }
 
@@ -274,13 +238,4 @@ public actor KafkaProducer {
         flushes.removeAll()
         for flush in waiting { flush.resume() }
     }
-}
-
-/// Lends the bytes to a C function that tells null from empty: an empty array's buffer has no address of its own.
-private func withBytes<Result>(_ bytes: [UInt8]?, _ body: (UnsafeRawBufferPointer?) -> Result) -> Result {
-    guard let bytes else { return body(nil) }
-    guard !bytes.isEmpty else {
-        return withUnsafeBytes(of: UInt8(0)) { body(UnsafeRawBufferPointer(start: $0.baseAddress, count: 0)) }
-    }
-    return bytes.withUnsafeBytes { body($0) }
 }

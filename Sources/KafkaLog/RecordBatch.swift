@@ -19,6 +19,8 @@ public final class RecordBatch: @unchecked Sendable {
     private let handle: ClientHandle?
     /// The records themselves where they were made in memory; nil where librdkafka owns them.
     let made: [Record]?
+    /// Whether `made` is there: to look at that for every record would count references.
+    let isMade: Bool
 
     /// Neighbouring records of one partition.
     public struct Run: Sendable {
@@ -38,6 +40,7 @@ public final class RecordBatch: @unchecked Sendable {
         self.runs = runs
         self.handle = handle
         made = nil
+        isMade = false
     }
 
     /// A batch of records that no client fetched: for simulations and tests. Copies their bytes.
@@ -73,6 +76,7 @@ public final class RecordBatch: @unchecked Sendable {
         self.cluster = cluster
         self.runs = runs
         self.made = made
+        isMade = true
         handle = nil
     }
 
@@ -167,7 +171,7 @@ public struct RecordView: ~Copyable {
 
     /// The record in memory that this is a view of; nil where librdkafka owns it.
     private var made: Record? {
-        guard let made = batch.made else { return nil }
+        guard batch.isMade, let made = batch.made else { return nil }
         return made[Int(bitPattern: message.pointee._private) - 1]
     }
 
@@ -222,6 +226,19 @@ public struct RecordView: ~Copyable {
             return .success((0..<rd_kafka_header_cnt(list)).compactMap { Self.header(at: $0, in: list) })
         }
         return try parsed.get()
+    }
+
+    /// librdkafka's own list of a copy of the headers, the caller's to free; nil: there are none. Throws as `headers` does.
+    func headerList() throws(KafkaLogError) -> OpaquePointer? {
+        if let made { return makeHeaders(made.headers) }
+        var list: OpaquePointer?
+        let code = batch.headerLock.withLock { _ in rd_kafka_message_headers(message, &list) }
+        if code == RD_KAFKA_RESP_ERR__NOENT { return nil }
+        guard code == RD_KAFKA_RESP_ERR_NO_ERROR, let list else {
+            throw .partitionFailed(topicPartition, LibraryFailure(code, operation: "headers of \(offset)"))
+        }
+        // Once parsed, nothing changes it until the record is destroyed.
+        return rd_kafka_headers_copy(list)
     }
 
     private static func header(at index: Int, in list: OpaquePointer) -> RecordHeader? {

@@ -80,7 +80,7 @@ extension RecordPrint {
         content = record.withKey { key in
             record.withValue { value in Fingerprint.ofRecord(key: key, value: value, timestamp: nil).bits }
         }
-        // The mirror writes 1 for 0, see `MirrorSession.append`.
+        // The mirror writes 1 for 0, see `KafkaProducer.forward`.
         timestamp = record.timestampType == .logAppendTime ? nil : record.timestamp.map { max(1, $0.milliseconds) } ?? -1
     }
 }

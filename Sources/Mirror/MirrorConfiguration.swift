@@ -74,14 +74,17 @@ public struct MirrorConfiguration: Sendable {
 enum MirrorLimits {
     /// Writers side by side. A partition always has the same one, so its order is kept.
     static let lanes = 4
-    /// Records and bytes (keys and values) that wait in one lane before reading pauses.
-    static let recordsPerLane = 100_000
-    static let bytesPerLane = 16 * 1024 * 1024
-    /// Records and bytes that one lane has in flight.
-    static let recordsPerSend = 16_384
-    static let bytesPerSend = 8 * 1024 * 1024
+    /// Bytes of the batches that are on their way; a record counts with `recordOverhead`.
+    static let bytesUnderWay = 32 * 1024 * 1024
+    /// What librdkafka keeps of a record besides its key and value, as one that was read and as one that is sent, in bytes.
+    static let recordOverhead = 512
+    /// Records that one send of a lane holds (a run may be longer), and sends that a lane has in flight.
+    static let recordsPerSend = 4096
+    static let sendsPerLane = 2
     /// Records of one read.
-    static let recordsPerBatch = 8192
+    static let recordsPerBatch = 2048
+    /// librdkafka's settings for what it reads ahead of the lanes.
+    static let readAhead = ["queued.min.messages": "50000", "queued.max.messages.kbytes": "24576"]
     /// Records per partition, and partitions, that a comparison at start holds at once.
     static let comparisonChunk = 65_536
     static let comparedPartitions = 16

@@ -1,17 +1,17 @@
-import Checkpoints
 import KafkaLog
 import Logging
 
 extension MirrorSession {
-    /// Reads batches and deals their runs out to the lanes; a full lane makes it wait.
+    /// Reads batches and deals their runs out to the lanes; waits while too much is on its way.
     func read() async throws {
         while true {
             guard let event = try await reader.nextEvent(max: MirrorLimits.recordsPerBatch) else { continue }
             switch event {
             case .batch(let batch):
+                guard let share = await budget.take(size(of: batch)) else { return }
                 for run in batch.runs {
                     let lane = lanes[Int(UInt(bitPattern: run.partition.hashValue) % UInt(lanes.count))]
-                    guard await lane.push(item(batch, run)) else { return }
+                    guard await lane.push(item(batch, run, share)) else { return }
                 }
             case .partitionFailed(let partition, let error):
                 // Out of range: retention overtook the mirror, which the next session sees and reports.
@@ -27,79 +27,61 @@ extension MirrorSession {
         }
     }
 
-    private func item(_ batch: RecordBatch, _ run: RecordBatch.Run) -> LaneItem {
-        var bytes = 0
-        batch.forEach(in: run) { bytes += ($0.keySize ?? 0) + ($0.valueSize ?? 0) }
-        guard configuration.lag > .zero else { return LaneItem(batch: batch, run: run, bytes: bytes, due: nil) }
+    /// Bytes that a batch takes in memory, about.
+    private func size(of batch: RecordBatch) -> Int {
+        var bytes = batch.count * MirrorLimits.recordOverhead
+        batch.forEach { bytes += ($0.keySize ?? 0) + ($0.valueSize ?? 0) }
+        return bytes
+    }
+
+    private func item(_ batch: RecordBatch, _ run: RecordBatch.Run, _ share: ReadBudget.Share) -> LaneItem {
+        guard configuration.lag > .zero else { return LaneItem(batch: batch, run: run, share: share, due: nil) }
         // Of the run's last record: a record is never early, and only records of one fetch wait for each other.
         let last = batch.withRecord(at: run.range.upperBound - 1) { $0.offset }
         let arrival = table.arrival(of: last, in: run.partition) ?? .now
-        return LaneItem(batch: batch, run: run, bytes: bytes, due: arrival + configuration.lag)
+        return LaneItem(batch: batch, run: run, share: share, due: arrival + configuration.lag)
     }
 
-    /// Writes what a lane holds, one send after the other: a partition's next records are sent when its last ones are acknowledged.
-    func write(_ lane: LaneQueue, _ clusters: Clusters) async throws {
-        while let items = try await lane.take() {
-            var records: [ProducerRecord] = []
-            records.reserveCapacity(items.reduce(0) { $0 + $1.records })
-            for item in items { append(item, to: &records) }
-            let results = await producer.send(contentsOf: records)
-            var index = 0
-            for item in items {
-                try settle(item, results[index..<(index + item.records)], clusters)
-                index += item.records
+    /// Writes what a lane holds. While one send is being acknowledged the next is handed over, so that the target always has something
+    /// to do; their acknowledgements are taken in their order. The producer hands over nothing of a partition after a failure.
+    func write(_ lane: LaneQueue) async throws {
+        var underway: [(items: [LaneItem], forwarding: Forwarding)] = []
+        var isOpen = true
+        while isOpen || !underway.isEmpty {
+            if isOpen, underway.count < MirrorLimits.sendsPerLane {
+                if let items = try await lane.take(waits: underway.isEmpty) {
+                    guard items.isEmpty else {
+                        let runs = items.map { ForwardedRun($0.run, of: $0.batch) }
+                        underway.append((items, await producer.forward(runs)))
+                        continue
+                    }
+                } else {
+                    isOpen = false
+                }
             }
-        }
-    }
-
-    private func append(_ item: LaneItem, to records: inout [ProducerRecord]) {
-        let partition = item.run.partition
-        item.batch.forEach(in: item.run) { record in
-            var headers: [RecordHeader] = []
-            do throws(KafkaLogError) {
-                headers = try record.headers()
-            } catch {
-                configuration.logger.error(
-                    "a record's headers can't be read: it is copied without them",
-                    metadata: ["partition": "\(partition)", "offset": "\(record.offset)", "error": "\(error)"])
-            }
-            var copy = ProducerRecord(
-                topic: partition.topic, partition: partition.partition, key: record.withKey { $0.map { Array($0) } },
-                value: record.withValue { $0.map { Array($0) } }, headers: headers, timestamp: record.timestamp)
-            copy.isTimestampAbsent = record.timestamp == nil
-            // librdkafka takes 0 for "now": one millisecond later is as near as it can be.
-            if copy.timestamp?.milliseconds == 0 { copy.timestamp = MillisecondTimestamp(1) }
-            records.append(copy)
+            guard !underway.isEmpty else { continue }
+            let oldest = underway.removeFirst()
+            for (item, outcome) in zip(oldest.items, await oldest.forwarding.outcomes) { try settle(item, outcome) }
         }
     }
 
     /// Takes the acknowledgements of one run into the progress, up to its first failure.
-    private func settle(
-        _ item: LaneItem, _ results: ArraySlice<Result<Delivery, KafkaLogError>>, _ clusters: Clusters
-    ) throws {
+    private func settle(_ item: LaneItem, _ outcome: ForwardedRun.Outcome) throws {
         let partition = item.run.partition
-        var acknowledged = 0
-        /// Where the run's first record went, and the end of the log after its last one; nil: the broker did not tell, because it
-        /// had the records from an earlier try.
-        var first: Int64?
-        var end: Int64?
-        var failure: KafkaLogError?
-        for result in results {
-            switch result {
-            case .success(let delivery):
-                let offset = delivery.position?.offset ?? end
-                if first == nil, let offset { first = offset - Int64(acknowledged) }
-                end = offset.map { $0 + 1 }
-                acknowledged += 1
-            case .failure(let error): failure = error
-            }
-            if failure != nil { break }
+        if outcome.unreadableHeaders > 0 {
+            let first = item.batch.withRecord(at: item.run.range.lowerBound) { $0.offset }
+            configuration.logger.error(
+                "records' headers can't be read: they are copied without them",
+                metadata: [
+                    "partition": "\(partition)", "records": "\(outcome.unreadableHeaders)", "of": "\(item.records)", "from_offset": "\(first)",
+                ])
         }
-        if acknowledged > 0 {
-            let next = item.batch.withRecord(at: item.run.range.lowerBound + acknowledged - 1) { $0.offset } + 1
-            try advance(partition, to: next, count: Int64(acknowledged), first: first, end: end)
+        if outcome.acknowledged > 0 {
+            let next = item.batch.withRecord(at: item.run.range.lowerBound + outcome.acknowledged - 1) { $0.offset } + 1
+            try advance(
+                partition, to: next, count: Int64(outcome.acknowledged), first: outcome.first?.offset, end: outcome.end?.offset)
         }
-        guard let failure else { return }
+        guard let failure = outcome.failure else { return }
         // A session that ends closes the producer: that says nothing of the partition.
         if failure == .closed || ["purge_queue", "purge_inflight"].contains(failure.label) { throw CancellationError() }
         if failure.isFatal { throw MirrorError.client(.target, failure) }

@@ -17,6 +17,7 @@ final class MirrorSession: Sendable {
     let targetGroup: KafkaConsumer
     let producer: KafkaProducer
     let lanes: [LaneQueue]
+    let budget = ReadBudget(limit: MirrorLimits.bytesUnderWay)
 
     init(
         _ configuration: MirrorConfiguration, table: ProgressTable, reachability: Reachability,
@@ -28,7 +29,7 @@ final class MirrorSession: Sendable {
         self.status = status
         let source = configuration.client(.source)
         let target = configuration.client(.target)
-        reader = try KafkaConsumer(KafkaConsumerConfiguration(client: source))
+        reader = try KafkaConsumer(KafkaConsumerConfiguration(client: source.forReading))
         sourceAdmin = try KafkaAdmin(source.quiet)
         targetAdmin = try KafkaAdmin(target.quiet)
         targetGroup = try KafkaConsumer(KafkaConsumerConfiguration(client: target.quiet, groupID: configuration.groupID))
@@ -80,7 +81,7 @@ final class MirrorSession: Sendable {
     private func runTasks(_ clusters: Clusters) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await self.read() }
-            for lane in lanes { group.addTask { try await self.write(lane, clusters) } }
+            for lane in lanes { group.addTask { try await self.write(lane) } }
             group.addTask { try await self.discover(clusters) }
             group.addTask { try await self.commitRegularly(clusters) }
             var failure: (any Error)?
@@ -90,6 +91,7 @@ final class MirrorSession: Sendable {
                 failure = error
             }
             group.cancelAll()
+            budget.close()
             for lane in lanes { await lane.close() }
             // A writer waits for the target's acknowledgements; this bounds that wait. What was acknowledged counts.
             let drain = Task { try? await self.producer.close(within: self.configuration.drainLimit) }
@@ -153,6 +155,13 @@ extension KafkaClientConfiguration {
     fileprivate var quiet: KafkaClientConfiguration {
         var copy = self
         copy.statisticsInterval = nil
+        return copy
+    }
+
+    /// What is read ahead waits in memory.
+    fileprivate var forReading: KafkaClientConfiguration {
+        var copy = self
+        copy.settings.merge(MirrorLimits.readAhead) { set, _ in set }
         return copy
     }
 

@@ -299,6 +299,23 @@ struct ResumePlannerTests {
         #expect(planner.reachedEnd(now: 61 * second) != nil)
     }
 
+    @Test("A slow fetch in the midst of a scan is not the log's end: the hold begins when what was there has been read")
+    func holdBeginsAtTheEnd() throws {
+        var planner = ResumePlanner(
+            checkpoint: prefix(10, tail: [a, b]),
+            log: ResumePlanner.Log(cluster: ClusterID("there"), partitionCount: 3, start: 0, highWatermark: 9))
+        _ = try planner.begin(committed: nil, identity: "record")
+        _ = planner.lookedUp(5, firstTimed: 2)
+        let second: UInt64 = 1_000_000_000
+        #expect(planner.reachedEnd(now: 0) == nil)
+        #expect(planner.see(offset: 5, fingerprint: c, timestamp: time, now: second) == .scanned)
+        #expect(planner.phase == .scanning(holding: false))
+        #expect(planner.reachedEnd(now: 31 * second) == nil, "thirty seconds since the silence, none since the end")
+        #expect(planner.see(offset: 8, fingerprint: c, timestamp: time, now: 32 * second) == .scanned)
+        #expect(planner.reachedEnd(now: 60 * second) == nil)
+        #expect(planner.reachedEnd(now: 61 * second) != nil)
+    }
+
     @Test("A sealed tail is waited for without end, unless retention may have eaten the place or newer ground has come")
     func sealedTail() throws {
         func verdict(start: Int64, seen newer: Bool) throws -> ResumePlanner.Verdict? {

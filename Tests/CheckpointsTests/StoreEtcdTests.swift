@@ -162,7 +162,7 @@ struct StoreEtcdTests {
     @Test func readsGoRoundAFrozenEndpointInTime() async throws {
         try await withEtcd { server in
             let proxy = try await StoreTestProxy.start(to: server.ports[0])
-            var configuration = proxied(proxy, timeout: .seconds(2))
+            var configuration = proxied(proxy, timeout: .seconds(8))
             configuration.endpoints += server.configuration().endpoints
             try await withStore(configuration) { store in
                 try await store.put("k", "v")

@@ -3,6 +3,7 @@ import Demo
 import Foundation
 import Handover
 import KafkaLog
+import Synchronization
 import TestSupport
 import Testing
 
@@ -34,11 +35,16 @@ struct CrashPointTests {
 
     @Test("Wherever a process dies, the handover ends, nothing is lost, and nothing is repeated that a checkpoint names")
     func everyPoint() async throws {
-        try await Stage.run("crash points", { $0.rate = 120 }) { sites, _ in
+        let hold = Hold()
+        let change: (inout TwoSites.Settings) -> Void = { settings in
+            settings.rate = 120
+            settings.work = { id, _ in try await hold.work(id) }
+        }
+        try await Stage.run("crash points", change) { sites, _ in
             var owner = TwoSites.home
             print("  point                 lost repeated  of these known  seconds")
             for death in Self.deaths {
-                let result = try await Self.die(death, sites, owner: owner)
+                let result = try await Self.die(death, sites, owner: owner, hold)
                 owner = TwoSites.other(owner)
                 print(
                     "  " + "\(death.point.rawValue) \(death.point)".padding(toLength: 22, withPad: " ", startingAt: 0)
@@ -58,7 +64,7 @@ struct CrashPointTests {
 
     /// One handover with one death (or two) in it.
     private static func die(
-        _ death: Death, _ sites: TwoSites, owner: Datacenter
+        _ death: Death, _ sites: TwoSites, owner: Datacenter, _ hold: Hold
     ) async throws -> (account: Account, seconds: Double) {
         let target = TwoSites.other(owner)
         let epoch = try #require(try await sites.assignment()).epoch
@@ -70,6 +76,12 @@ struct CrashPointTests {
         if isWorker { try await restart(victim, crash, sites) }
         if death.ownerDiesToo { try await restart(.worker(owner), [CrashPoints.variable: "\(CrashPoint.allSealed.rawValue)"], sites) }
         try await flow(owner, sites)
+        if death.point == .betweenSeals {
+            // One call that takes longer keeps its partition open while the others are sealed; without it one write may seal all.
+            hold.one()
+            try await sites.waitFor("a call to be held") { hold.isHolding }
+        }
+        defer { hold.release() }
 
         let began = ContinuousClock.now
         let toTarget = ["--to", target.name]
@@ -79,6 +91,7 @@ struct CrashPointTests {
             let command = try sites.handover("switchover", toTarget + ["--timeout", "0"])
             try await sites.waitFor("the death of \(victim) at \(death.point)") { !sites.isRunning(victim) }
             died = .now
+            hold.release()
             command.kill()
         } else if death.ownerDiesToo {
             let first = try sites.handover("switchover", toTarget + ["--timeout", "0"])
@@ -110,6 +123,27 @@ struct CrashPointTests {
         let produced = try await sites.waitForAll()
         died = max(died, began)
         return (try await Account.of(sites, from: from, produced: produced, stored: stored, at: died), seconds)
+    }
+
+    /// What the sink does for each call: some milliseconds, but for one that is held.
+    private final class Hold: Sendable {
+        private enum State { case open, wanted, holding }
+        private let state = Mutex(State.open)
+
+        var isHolding: Bool { state.withLock { $0 == .holding } }
+        /// The next call is held until `release`.
+        func one() { state.withLock { $0 = .wanted } }
+        func release() { state.withLock { $0 = .open } }
+
+        func work(_ id: String) async throws {
+            let isHeld = state.withLock { state in
+                guard state == .wanted else { return false }
+                state = .holding
+                return true
+            }
+            try await Task.sleep(for: .milliseconds(2 + Int(id.utf8.last ?? 0) % 15))
+            while isHeld, isHolding { try await Task.sleep(for: .milliseconds(5)) }
+        }
     }
 
     private static func expectDeath(_ log: URL, _ point: CrashPoint) throws {

@@ -53,9 +53,9 @@ struct LargePlanTests {
             Assignment.Author(name: "test", now: MillisecondTimestamp(clamped: 1))
         }
         try await controller.failover(AssignmentKey(group: Self.group, origin: Self.eqiad), to: Self.codfw, now: true)
-        // Not `eventually`: it asks so often that the worker would be busy with copying its table.
+        // Not `eventually`: it asks so often that the worker would be busy with answering.
         let deadline = began + .seconds(120)
-        while await !worker.partitions.values.allSatisfy({ $0.planner != nil && $0.stage == .reading }) {
+        while await !worker.isReadingAll {
             guard ContinuousClock.now < deadline else { throw TestTimeout("not every partition got its place") }
             try await Task.sleep(for: .milliseconds(100))
         }
@@ -135,4 +135,8 @@ struct LargePlanTests {
             group, process.configuration.rules, settings, lookups: lookups, store: store,
             action: RuleAction { _, _ in .done(status: 200) })
     }
+}
+
+extension GroupWorker {
+    fileprivate var isReadingAll: Bool { partitions.values.allSatisfy { $0.planner != nil && $0.stage == .reading } }
 }

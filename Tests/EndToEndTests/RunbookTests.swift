@@ -72,7 +72,9 @@ struct RunbookTests {
                 case .stage(let what, _): try await stage(what, sites, etcd, &killed)
                 case .command(let command, let line, let status):
                     let script = "cd '\(place)' && export PATH='\(binaries)':\"$PATH\" ETCDCTL_API=3 ETCDCTL_ENDPOINTS=\(endpoints) && \(command)"
+                    let began = ContinuousClock.now
                     let output = try await ChildProcess.run("/bin/sh", ["-c", script], deadline: .seconds(180))
+                    print(String(format: "  %5.1f s  status %d  Runbook.md:%d", began.duration(to: .now) / .seconds(1), output.status, line))
                     #expect(output.status == status, "Runbook.md:\(line): \(command)\n\(output.output.suffix(1500))\(output.errors.suffix(1500))")
                 }
             }

@@ -90,12 +90,14 @@ import Testing
             await expectInGroup { Set(first.output + second.output).isSuperset(of: values) }
             let read = (first.output + second.output).filter { $0.hasPrefix("v") }
             #expect(read.count == 200)
+            func committed() -> [Int32: Int64] { cluster.committedOffsets(ofGroup: "g")["t"] ?? [:] }
+            // Before the end: what kcat commits while it ends it does not wait for.
+            await expectInGroup("\(committed())") { committed().values.reduce(0, +) == 200 }
             for client in [first, second] {
                 client.terminate()
                 #expect(await client.exit() != nil, "\(client.output.suffix(3))")
             }
-            let committed = cluster.committedOffsets(ofGroup: "g")["t"] ?? [:]
-            #expect(committed.values.reduce(0, +) == 200, "\(committed)")
+            #expect(committed().values.reduce(0, +) == 200, "\(committed())")
             #expect(cluster.groups.describe("g").state == .empty, "both have left")
         }
     }

@@ -1,4 +1,5 @@
 import Testing
+import TestSupport
 
 @testable import LocalKafka
 
@@ -52,6 +53,21 @@ struct WireTests {
         let whole = (0..<1000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
         let continued = whole[700...].withUnsafeBytes { CRC32C.checksum($0, after: checksum(Array(whole[..<700]))) }
         #expect(continued == checksum(whole))
+    }
+
+    /// The processor's instruction sums three stretches side by side; the tables know nothing of that.
+    @Test func checksumsAreTheSameByInstructionAndByTables() {
+        var random = SeededGenerator(seed: Seed.fresh("checksumsAreTheSameByInstructionAndByTables"))
+        let bytes = (0..<20_000).map { _ in UInt8.random(in: 0...255, using: &random) }
+        bytes.withUnsafeBytes { memory in
+            for _ in 0..<500 {
+                let start = Int.random(in: 0..<16, using: &random)
+                let end = Int.random(in: start...memory.count, using: &random)
+                let part = UnsafeRawBufferPointer(rebasing: memory[start..<end])
+                let previous = random.chance(0.5) ? 0 : UInt32.random(in: 0...(.max), using: &random)
+                #expect(CRC32C.checksum(part, after: previous) == CRC32C.checksumByTables(part, after: previous))
+            }
+        }
     }
 
     /// java.util.UUID 00010203-0405-0607-0809-0a0b0c0d0e0f in Kafka's text form.

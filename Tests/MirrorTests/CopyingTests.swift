@@ -129,6 +129,27 @@ import TestSupport
         }
     }
 
+    /// Many sends, two of a lane under way at a time, and a stop in their midst.
+    @Test func aLongBacklogKeepsItsOrderThroughAStop() async throws {
+        try await withPair { pair in
+            let each = 30_000
+            try pair.eqiad.createTopic("eqiad.long", partitions: 3)
+            for start in stride(from: 0, to: each, by: 1000) {
+                for partition in Int32(0)..<3 { try pair.eqiad.append((start..<start + 1000).map { record($0) }, to: "eqiad.long", partition) }
+            }
+            try await pair.withMirror(pair.configuration()) { _ in
+                try await eventually("some are copied") { (0..<3).reduce(0) { $0 + pair.codfw.end("eqiad.long", $1) } > 5000 }
+            }
+            try await pair.withMirror(pair.configuration()) { mirror in
+                try await eventually("all are copied") { (0..<3).allSatisfy { pair.codfw.end("eqiad.long", $0) == Int64(each) } }
+                try await eventually("and counted") { mirror.snapshot().recordsBehind == 0 }
+            }
+            for partition in Int32(0)..<3 {
+                #expect(numbers(try await readAll(pair.codfw, "eqiad.long", partition, count: each)) == Array(0..<each))
+            }
+        }
+    }
+
     @Test func oneDatacenterOrOneClusterIsRefused() async throws {
         try await withPair { pair in
             var same = try pair.configuration()

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "CCopy.h"
 #include "CProduce.h"
 
 typedef struct {

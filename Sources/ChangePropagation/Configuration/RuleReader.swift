@@ -43,10 +43,8 @@ struct RuleReader {
                 "\(map.name) reads this service's dead letters, and would make more of them of those that fail; give it on_failure: skip or halt")
         }
         let rule = Rule(
-            name: key, group: group ?? "", selection: selection, origins: origins, concurrency: settings.concurrency, retry: settings.retry,
-            immediateRetry: settings.immediateRetry, statuses: settings.statuses, timeout: settings.timeout,
-            order: settings.order, onFailure: settings.onFailure, filters: settings.filters, delayUntil: delayUntil(map), dedupe: dedupe,
-            isReported: settings.isReported, cases: cases)
+            name: key, group: group ?? "", selection: selection, origins: origins, settings: settings, delayUntil: delayUntil(map), dedupe: dedupe,
+            cases: cases)
         map.finish()
         return rule
     }

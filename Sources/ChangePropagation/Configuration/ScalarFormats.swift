@@ -61,8 +61,9 @@ enum ScalarFormat {
     }
 
     /// Whether it is surely one, as nearly all are: scheme in lower case, a name and perhaps a port, then ASCII. For each event's URL.
-    private static func isPlainHTTP(_ text: String) -> Bool {
-        let utf8 = text.utf8
+    private static func isPlainHTTP(_ text: String) -> Bool { text.utf8.withContiguousStorageIfAvailable { isPlainHTTP($0) } ?? isPlainHTTP(Array(text.utf8)) }
+
+    private static func isPlainHTTP(_ utf8: some RandomAccessCollection<UInt8>) -> Bool {
         let scheme = utf8.starts(with: "http://".utf8) ? 7 : utf8.starts(with: "https://".utf8) ? 8 : 0
         guard scheme > 0 else { return false }
         var rest = utf8.dropFirst(scheme)
@@ -70,7 +71,7 @@ enum ScalarFormat {
         rest = rest[host.endIndex...]
         if rest.first == UInt8(ascii: ":") {
             let digits = rest.dropFirst().prefix { (48...57).contains($0) }
-            guard let port = Int(Substring(digits)), (1...65535).contains(port) else { return false }
+            guard digits.count <= 5, let port = Int(String(decoding: digits, as: UTF8.self)), (1...65535).contains(port) else { return false }
             rest = rest[digits.endIndex...]
         }
         guard let next = rest.first else { return !host.isEmpty }

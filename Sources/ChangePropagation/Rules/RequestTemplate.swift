@@ -34,7 +34,7 @@ struct RequestTemplate: Sendable {
         var headers: [ActionRequest.Header] = []
         for header in self.headers {
             let value = try header.value.fill(from: event)
-            guard !value.utf8.contains(where: { ($0 < 0x20 && $0 != 0x09) || $0 == 0x7F }) else {
+            guard value.bytesAll({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
                 throw EventError(.badHeader(name: header.name))
             }
             headers.append(ActionRequest.Header(header.name, value))
@@ -76,7 +76,7 @@ struct RequestTemplate: Sendable {
 
     /// A `%` that begins no escape becomes `%25`: "100%" in a title is a percent sign.
     private static func withoutStrayPercent(_ url: String) -> String {
-        guard url.utf8.contains(UInt8(ascii: "%")) else { return url }
+        if url.bytesAll({ $0 != UInt8(ascii: "%") }) { return url }
         let bytes = Array(url.utf8)
         var result: [UInt8] = []
         for (index, byte) in bytes.enumerated() {

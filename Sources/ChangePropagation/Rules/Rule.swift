@@ -1,7 +1,8 @@
 import KafkaLog
 
-/// One rule of worker.yaml, compiled: which events of which streams it wants, and what is to be done for each.
-public struct Rule: Sendable {
+/// One rule of worker.yaml, compiled: which events of which streams it wants, and what is to be done for each. It never changes, and is a class since
+/// everything that is under way for an event holds it.
+public final class Rule: Sendable {
     /// What the rule wants done with one event.
     public enum Decision: Sendable, Equatable {
         /// Not for this rule: the event is finished.
@@ -97,6 +98,18 @@ public struct Rule: Sendable {
 
     /// The first that matches wins. Never empty.
     let cases: [Case]
+
+    /// - Parameter cases: never empty.
+    init(
+        name: String, group: String, selection: StreamSelection, origins: [Datacenter], settings: RuleSettings, delayUntil: DueTime?, dedupe: Dedupe?,
+        cases: [Case]
+    ) {
+        (self.name, self.group, self.selection, self.origins) = (name, group, selection, origins)
+        (concurrency, retry, immediateRetry) = (settings.concurrency, settings.retry, settings.immediateRetry)
+        (statuses, timeout, order, onFailure) = (settings.statuses, settings.timeout, settings.order, settings.onFailure)
+        (filters, isReported) = (settings.filters, settings.isReported)
+        (self.delayUntil, self.dedupe, self.cases) = (delayUntil, dedupe, cases)
+    }
 
     /// How many requests each case makes.
     public var requestCounts: [Int] { cases.map(\.requests.count) }

@@ -101,7 +101,7 @@ extension JSONValue {
 
 /// nil when an escape is broken, or the bytes are no UTF-8.
 func decodeURIComponent(_ text: String) -> String? {
-    guard text.utf8.contains(UInt8(ascii: "%")) else { return text }
+    if text.bytesAll({ $0 != UInt8(ascii: "%") }) { return text }
     var bytes: [UInt8] = []
     var rest = text.utf8[...]
     while let byte = rest.popFirst() {

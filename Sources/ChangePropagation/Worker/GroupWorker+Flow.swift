@@ -8,7 +8,7 @@ extension GroupWorker {
     /// Returns when jobs enough have begun, or after a while.
     func waitForSlots() async {
         // With slots free, what waits waits for something else: a lane, a lease, a time.
-        let waiting = runningActions < slots ? 0 : partitions.values.reduce(0) { $0 + $1.waiting.count }
+        let waiting = runningActions < slots ? 0 : partitions.waiting
         guard readAhead.mustWait(waiting: waiting, slots: slots) else { return }
         let round = readAhead.round
         await withCheckedContinuation { continuation in

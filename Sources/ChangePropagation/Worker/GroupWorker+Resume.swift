@@ -270,7 +270,10 @@ extension GroupWorker {
             let isAtEnd = planner.isConfirming
                 ? silence >= Self.goneAfter : work.nextOffset >= planner.log.highWatermark || silence >= Self.endOfLogAfter
             guard isAtEnd else { continue }
-            if let (step, gap) = partitions[partition]?.reachedEnd(now: now) { restart(partition, step, gap: gap) } else {
+            if let (step, gap) = partitions[partition]?.reachedEnd(now: now) { restart(partition, step, gap: gap) } else if
+                work.nextOffset >= planner.log.highWatermark || silence >= Self.goneAfter
+            {
+                // Before that it may be a fetch that is slow.
                 noteHolding(partition, now)
             }
         }

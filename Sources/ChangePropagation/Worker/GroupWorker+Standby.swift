@@ -56,12 +56,12 @@ extension GroupWorker {
         let fresh = partitions.filter { partition, work in
             guard work.stage == .standby, work.isPaused, let assignment = assignments[work.origin]?.assignment else { return false }
             return assignment.owner(of: partition) != setup.datacenter
-        }
+        }.map(\.key)
         guard !fresh.isEmpty else { return }
         let stored = try await StandbyReport.anchors(from: checkpointStore.store, group: setup.group, datacenter: setup.datacenter)
         var settings = StandbyFollower.Settings()
         settings.planner = plannerSettings
-        for partition in fresh.keys.sorted() where partitions[partition]?.stage == .standby && !mayTake(partition) {
+        for partition in fresh.sorted() where partitions[partition]?.stage == .standby && !mayTake(partition) {
             partitions[partition]?.stage = .following
             standbys[partition] = Standby(
                 follower: StandbyFollower(identity: setup.identity.text, settings: settings),

@@ -84,7 +84,7 @@ public actor GroupWorker {
     let clock: HostClock
     let logger: Logger
 
-    var partitions: [TopicPartition: PartitionWork] = [:]
+    var partitions = PartitionTable()
     /// Of partitions in stage `following`.
     var standbys: [TopicPartition: Standby] = [:]
     /// Followed partitions whose reader is being moved.

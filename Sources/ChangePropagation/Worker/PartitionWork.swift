@@ -33,6 +33,13 @@ struct PartitionWork: Sendable {
     /// Most records held behind the oldest unfinished one, skipped ones too; past it, the partition is paused.
     static let heldLimit = 65_536
 
+    /// A job that has a slot.
+    struct Started: Sendable {
+        let fingerprint: Fingerprint
+        /// Monotonic nanoseconds.
+        let readAt: UInt64
+    }
+
     let partition: TopicPartition
     let origin: Datacenter
     var stage: Stage = .standby
@@ -49,7 +56,8 @@ struct PartitionWork: Sendable {
     private(set) var tracker: PrefixTracker?
     private(set) var waiting: Deque<Job> = []
     private var waitingBytes = 0
-    private(set) var running: [Int64: Job] = [:]
+    /// By offset, what is known of those that have a slot.
+    private(set) var running: [Int64: Started] = [:]
     private(set) var delayed = DelayedJobs()
     private var busyLanes: Set<UInt64> = []
     private var recent: RecentIdentities
@@ -153,7 +161,7 @@ struct PartitionWork: Sendable {
     var isIdle: Bool { running.isEmpty }
 
     /// When the unfinished record at `offset` was read, in monotonic nanoseconds; nil: it is not kept.
-    func readAt(_ offset: Int64) -> UInt64? { (running[offset] ?? waiting.first { $0.offset == offset } ?? delayed[offset: offset])?.readAt }
+    func readAt(_ offset: Int64) -> UInt64? { running[offset]?.readAt ?? (waiting.first { $0.offset == offset } ?? delayed[offset: offset])?.readAt }
 
     var isActing: Bool {
         guard stage == .reading, case .acting? = planner?.phase else { return false }
@@ -289,7 +297,7 @@ struct PartitionWork: Sendable {
         else { return nil }
         delayed.remove(offset: oldest)
         waitingBytes -= job.size
-        running[job.offset] = job
+        running[job.offset] = Started(fingerprint: job.fingerprint, readAt: job.readAt)
         return job
     }
 
@@ -331,7 +339,7 @@ struct PartitionWork: Sendable {
         let job = waiting.remove(at: index)
         if let lane = job.lane { busyLanes.insert(lane) }
         waitingBytes -= job.size
-        running[job.offset] = job
+        running[job.offset] = Started(fingerprint: job.fingerprint, readAt: job.readAt)
         return job
     }
 
@@ -445,7 +453,7 @@ struct PartitionWork: Sendable {
         }
         // Those that are known here already: finished or running here too, or to come from the checkpoint that both went on from.
         for fingerprint in tracker.fingerprintsBeyond + planner.pending { _ = take(fingerprint) }
-        for job in running.values where job.offset >= doneBelow { _ = take(job.fingerprint) }
+        for (offset, job) in running where offset >= doneBelow { _ = take(job.fingerprint) }
         let known = Array(waiting) + delayed.all
         waiting = []
         delayed.removeAll()

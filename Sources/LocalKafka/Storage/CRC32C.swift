@@ -1,5 +1,6 @@
-/// CRC-32C (Castagnoli), as record batches carry it. Eight bytes at a time through tables, since Swift has no access to
-/// the processor's instruction.
+import CCRC32C
+
+/// CRC-32C (Castagnoli), as record batches carry it: by the processor's instruction, or eight bytes at a time through tables where it has none.
 enum CRC32C {
     /// Eight tables of 256 entries, never freed: made once for the life of the process.
     private struct Tables: @unchecked Sendable {  // The memory is written only in init and read-only from then on.
@@ -23,8 +24,15 @@ enum CRC32C {
     }
     private static let tables = Tables()
 
+    private static let hasInstruction = ccrc32c_is_there() != 0
+
     /// The checksum of `bytes`, going on from `previous`, the checksum of what came before them (0 at the start).
     static func checksum(_ bytes: UnsafeRawBufferPointer, after previous: UInt32 = 0) -> UInt32 {
+        guard hasInstruction, let base = bytes.baseAddress else { return checksumByTables(bytes, after: previous) }
+        return ccrc32c(previous, base, bytes.count)
+    }
+
+    static func checksumByTables(_ bytes: UnsafeRawBufferPointer, after previous: UInt32 = 0) -> UInt32 {
         guard var pointer = bytes.baseAddress else { return previous }
         let t = tables.base
         var crc = ~previous

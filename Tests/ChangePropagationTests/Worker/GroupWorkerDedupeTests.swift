@@ -41,7 +41,7 @@ struct GroupWorkerDedupeTests {
         try await WorkerWorld.run { world in
             let first = try await world.start(eqiad, failures: Self.once), second = try await world.start(eqiad, failures: Self.once)
             try await eventually("each has a partition", timeout: .seconds(20)) {
-                let shares = [await first.worker.partitions.count, await second.worker.partitions.count]
+                let shares = [await first.worker.works.count, await second.worker.works.count]
                 return shares == [1, 1]
             }
             let before = [first, second].map { $0.store.calls(.commit) }

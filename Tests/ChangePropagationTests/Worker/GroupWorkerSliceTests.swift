@@ -94,7 +94,7 @@ struct GroupWorkerSliceTests {
     private func interruptions(_ running: WorkerWorld.Running, _ partitions: Set<Int32>) async -> [String] {
         var seen: [String] = []
         while !Task.isCancelled {
-            for (partition, work) in await running.worker.partitions where partitions.contains(partition.partition) && work.stage != .reading {
+            for (partition, work) in await running.worker.works where partitions.contains(partition.partition) && work.stage != .reading {
                 seen.append("\(partition) \(work.stage)")
             }
             try? await Task.sleep(for: .milliseconds(1))

@@ -105,7 +105,7 @@ struct GroupWorkerStandbyTests {
             try await eventually("all is counted", timeout: .seconds(30)) { try await report(world, 0)?.repeatsAtMost == 4790 }
             let partition = TopicPartition(topic: WorkerWorld.topic, partition: 0)
             try await eventually("reading waits") {
-                let isPaused = await new.worker.partitions[partition]?.isPaused
+                let isPaused = await new.worker.works[partition]?.isPaused
                 let wants = await new.worker.standbys[partition]?.follower.wantsRecords
                 return isPaused == true && wants == false
             }

@@ -293,3 +293,8 @@ struct FaultyProducer: RecordProducer {
         return results
     }
 }
+
+extension GroupWorker {
+    /// What its table holds now.
+    var works: [TopicPartition: PartitionWork] { Dictionary(uniqueKeysWithValues: partitions.map { ($0.key, $0.value) }) }
+}

@@ -3,8 +3,8 @@ import Glibc
 
 /// What the engine's thread does and has: nobody else touches it.
 final class HTTPEngineLoop {
-    /// Sockets looked at in one go: few, so that whoever waits for those goes on while the next are looked at.
-    private static let batch = 16
+    /// Sockets looked at in one go: whoever waits for those goes on while the next are looked at.
+    private static let batch = 64
     /// Those that wait for a slot are looked through so often, in milliseconds.
     private static let patience = 50
 
@@ -23,6 +23,8 @@ final class HTTPEngineLoop {
     private var ours: Set<curl_socket_t> = []
     private var running: [ObjectIdentifier: HTTPTransfer] = [:]
     private var waiting: ArraySlice<HTTPEngine.Start> = []
+    /// Connections that libcurl keeps, at most.
+    private var kept = 0
     /// When libcurl wants to be called, whatever the sockets say; nil: not at all.
     private var alarm: ContinuousClock.Instant?
 
@@ -49,6 +51,7 @@ final class HTTPEngineLoop {
                 case .cancel(let ticket): cancel(ticket)
                 }
             }
+            keepConnections()
             startWaiting()
             // What came meanwhile came without a wake-up, so nothing may be slept through.
             look(&events, atMost: commands.isEmpty ? pause() : 0)
@@ -57,6 +60,15 @@ final class HTTPEngineLoop {
         for start in waiting { start.done.resume(returning: .interrupted) }
         // Closes the connections, which `onClose` hears of.
         curl_multi_cleanup(multi)
+    }
+
+    /// By itself libcurl keeps four times as many connections as exchanges run at the moment: where few run for a moment, it would close most, and
+    /// open them again.
+    private func keepConnections() {
+        let wanted = connections()
+        guard wanted != kept else { return }
+        kept = wanted
+        switchback_multi_set(multi, CURLMOPT_MAXCONNECTS, wanted)
     }
 
     // MARK: Beginning and ending

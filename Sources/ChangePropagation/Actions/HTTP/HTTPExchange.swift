@@ -26,7 +26,7 @@ struct HTTPExchange: Sendable {
     init(_ request: ActionRequest, adding more: [ActionRequest.Header], timeout: Duration) throws(Refused) {
         let scheme = request.url.prefix(8).lowercased()
         guard scheme.hasPrefix("http://") || scheme == "https://" else { throw Refused(why: "Unsupported scheme") }
-        guard request.url.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { throw Refused(why: "Invalid characters in the URL") }
+        guard request.url.bytesAll({ $0 > 0x20 && $0 < 0x7F }) else { throw Refused(why: "Invalid characters in the URL") }
         guard Self.isToken(request.method) else { throw Refused(why: "Invalid method") }
         // libcurl sends a HEAD without one, whatever it is given.
         guard request.method != "HEAD" || request.body == nil else { throw Refused(why: "A HEAD request carries no body") }
@@ -35,7 +35,7 @@ struct HTTPExchange: Sendable {
         for headers in [request.headers, more] {
             for header in headers {
                 guard Self.isToken(header.name) else { throw Refused(why: "Invalid header field names") }
-                guard header.value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
+                guard header.value.bytesAll({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else {
                     throw Refused(why: "Invalid header field values")
                 }
                 // libcurl's way to say that a header is there and has no value.
@@ -53,14 +53,12 @@ struct HTTPExchange: Sendable {
         let why: String
     }
 
-    private static func isToken(_ text: String) -> Bool {
-        !text.isEmpty
-            && text.utf8.allSatisfy { byte in
-                switch byte {
-                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
-                case UInt8(ascii: "-"), UInt8(ascii: "_"): true
-                default: "!#$%&'*+.^`|~".utf8.contains(byte)
-                }
-            }
+    private static let tokenBytes: [Bool] = (0...255).map { byte in
+        switch UInt8(byte) {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"): true
+        default: "!#$%&'*+-.^_`|~".utf8.contains(UInt8(byte))
+        }
     }
+
+    private static func isToken(_ text: String) -> Bool { !text.isEmpty && text.bytesAll { tokenBytes[Int($0)] } }
 }

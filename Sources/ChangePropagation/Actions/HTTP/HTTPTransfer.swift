@@ -11,6 +11,8 @@ final class HTTPTransfer {
     let easy: UnsafeMutableRawPointer
     let ticket: HTTPEngine.Ticket
     private let done: Done
+    /// Bytes read at once, and sent at once.
+    private static let readSize = 4_096, sendSize = 16_384
     private var headers: UnsafeMutablePointer<curl_slist>?
     private let responseLimit: Int
     private var read = 0
@@ -74,6 +76,9 @@ final class HTTPTransfer {
     private func setUp(_ limits: HTTPEngine.Limits, _ timeoutLeft: Int) {
         switchback_easy_set_callbacks(easy, Self.onBody, Self.onHeader, Self.beforeRequest, Unmanaged.passUnretained(self).toOpaque())
         switchback_easy_set(easy, CURLOPT_NOSIGNAL, 1)
+        // What libcurl takes by itself (16 KiB to read into, 64 KiB to send from) is more than most exchanges carry, and costs more than some of them.
+        switchback_easy_set(easy, CURLOPT_BUFFERSIZE, Self.readSize)
+        switchback_easy_set(easy, CURLOPT_UPLOAD_BUFFERSIZE, Self.sendSize)
         switchback_easy_set(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
         switchback_easy_set(easy, CURLOPT_PATH_AS_IS, 1)
         switchback_easy_set(easy, CURLOPT_TIMEOUT_MS, timeoutLeft)

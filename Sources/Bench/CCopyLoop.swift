@@ -1,0 +1,49 @@
+import CBaseline
+import Foundation
+import KafkaLog
+
+/// The plainest C loop that reads with one librdkafka client and writes with another: what copying costs before a mirror promises anything.
+struct CCopyLoop {
+    let source: String
+    let target: String
+    let topic: String
+    let partitions: Int32
+    let records: Int64
+
+    /// As many as the mirror has on its way with records of half a kilobyte.
+    private static let underWay: Int64 = 32_768
+    /// The mirror's own.
+    private static let writing = ["acks": "all", "enable.idempotence": "true", "message.timeout.ms": "0", "linger.ms": "2"]
+
+    func run() throws -> ChildResult {
+        var reading = KafkaConsumer.speedDefaults(for: KafkaClientConfiguration(bootstrapServers: [source]))
+        reading.merge(KafkaClientConfiguration.reserved) { $1 }
+        reading.merge(["bootstrap.servers": source, "group.id": "bench"]) { $1 }
+        let writing = Self.writing.merging(["bootstrap.servers": target]) { $1 }
+        var result = ccopy_result()
+        var error = [CChar](repeating: 0, count: 512)
+        let outcome = Self.withPointers(reading) { names, values in
+            Self.withPointers(writing) { targetNames, targetValues in
+                ccopy(
+                    topic, partitions, records, Self.underWay, names, values, reading.count, targetNames, targetValues, writing.count, &result, &error,
+                    error.count)
+            }
+        }
+        guard outcome == 0 else {
+            throw ChildRun.Failure(description: "C copy: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+        }
+        return ChildResult(records: result.copied, bytes: 0, seconds: result.seconds, cpuSeconds: result.cpu_seconds, peak: 0, steady: 0)
+    }
+
+    private typealias Texts = UnsafePointer<UnsafePointer<CChar>?>
+
+    /// Lends names and values as C takes them.
+    private static func withPointers(_ settings: [String: String], _ body: (Texts?, Texts?) -> Int32) -> Int32 {
+        let names = settings.keys.sorted()
+        let texts = names.map { strdup($0) } + names.map { strdup(settings[$0] ?? "") }
+        defer { for text in texts { free(text) } }
+        return texts.map { UnsafePointer<CChar>($0) }.withUnsafeBufferPointer { buffer in
+            body(buffer.baseAddress, buffer.baseAddress.map { $0 + names.count })
+        }
+    }
+}
