@@ -10,7 +10,7 @@ PROBES := /usr/include/librdkafka/rdkafka.h /usr/include/xxhash.h /usr/include/p
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 RELEASE := .build/release
 
-.PHONY: help deps build test demo drill sim bench bench-check bench-report soak bench-handover bench-plan bench-describe man completions clean
+.PHONY: help deps build test demo drill sim bench bench-check bench-report soak bench-peers bench-work bench-handover bench-plan bench-describe man completions clean
 
 help:
 	@echo "make demo         two datacenters at work: one is killed, the other goes on, the first takes its work home again"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-check  the same; fails when a ratio is under its floor"
 	@echo "make bench-report every row that gives figures, and Docs/Benchmarks.md written from them (BENCH='--runs 3')"
 	@echo "make soak         two datacenters under load, handovers and kills for MINUTES=30: memory and descriptors must stay flat (plot: .build/soak.svg)"
+	@echo "make bench-peers  reading side by side with kcat, confluent-kafka-python and kafka-python (bench-work: with a microsecond of work per record)"
 	@echo "make bench-handover  how long nobody acts at a switchover and at a failover, two datacenters under load"
 	@echo "make bench-plan   how long taking 10,000 partitions over takes, with a real etcd"
 	@echo "make bench-describe  how long 'offsets describe' and 'plan' take for 5,000 partitions in two clusters"
@@ -64,17 +65,17 @@ sim: deps
 	$(SWIFT) build -c release --product Simulate
 	$(RELEASE)/Simulate $(if $(MUTANTS),--mutants,--runs $(or $(RUNS),10000) --jobs $(shell nproc)) $(if $(SEED),--seed $(SEED))
 
-bench: deps wrk
+bench: deps wrk peers-venv
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench all $(BENCH)
 
-bench-check: deps wrk
+bench-check: deps wrk peers-venv
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench all --check $(BENCH)
 
-bench-report: deps wrk
+bench-report: deps wrk peers-venv
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench all --write Docs/Benchmarks.md $(BENCH)
@@ -90,8 +91,21 @@ wrk:
 	@command -v wrk >/dev/null || { echo "installing with apt: wrk"; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk; }
 
+# The peers that reading is held against: what pip doesn't have is told, and left out of the row.
+PEERS_VENV := .build/bench-venv
+.PHONY: peers-venv
+peers-venv:
+	@if ! command -v python3 >/dev/null; then echo "no python3: its clients are not measured"; exit 0; fi; \
+	[ -x $(PEERS_VENV)/bin/pip ] || python3 -m venv $(PEERS_VENV) || { echo "python3 has no venv: its clients are not measured"; exit 0; }; \
+	for peer in confluent-kafka:confluent_kafka kafka-python:kafka; do \
+		$(PEERS_VENV)/bin/python3 -c "import $${peer#*:}" 2>/dev/null && continue; \
+		timeout 300 $(PEERS_VENV)/bin/pip install -q --disable-pip-version-check $${peer%:*} || echo "pip can't install $${peer%:*}: it is not measured"; \
+	done
+
+bench-peers: peers-venv
+
 # BENCH=--check makes them fail above their bounds.
-bench-handover bench-plan bench-describe: deps
+bench-peers bench-work bench-handover bench-plan bench-describe: deps
 	$(SWIFT) build -c release --product switchback
 	$(SWIFT) build -c release --product Bench
 	$(RELEASE)/Bench $(@:bench-%=%) $(BENCH)

@@ -117,6 +117,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(name: "TestSupport", dependencies: ["LocalKafka", "KafkaLog"], path: "Tests/TestSupport", swiftSettings: strict),
+        // A program of its own, since it counts its allocations: no test is linked to that.
+        .target(name: "CAllocations", path: "Tests/CAllocations"),
+        .executableTarget(name: "AllocationProbe", dependencies: ["CAllocations", "KafkaLog"], path: "Tests/AllocationProbe", swiftSettings: strict),
         .testTarget(name: "KafkaLogTests", dependencies: ["KafkaLog", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
         .testTarget(
             name: "CheckpointsTests",

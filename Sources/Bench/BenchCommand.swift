@@ -10,7 +10,7 @@ struct BenchCommand: AsyncParsableCommand {
         subcommands: [Run.self, RulesCommand.self, ActionsCommand.self, HandoverCommand.self, PlanCommand.self, DescribeCommand.self] + rows + [Serve.self, SinkCommand.self], defaultSubcommand: Run.self)
 
     private static let rows: [any ParsableCommand.Type] = [
-        CheckpointCommand.self, ProduceCommand.self, MirrorRowCommand.self, MemoryCommand.self, GrowthCommand.self, AllCommand.self, SoakCommand.self,
+        PeersCommand.self, WorkCommand.self, CheckpointCommand.self, ProduceCommand.self, MirrorRowCommand.self, MemoryCommand.self, GrowthCommand.self, AllCommand.self, SoakCommand.self,
         ConsumeChild.self, ProduceChild.self, WorkerChild.self, MirrorChild.self,
     ]
 

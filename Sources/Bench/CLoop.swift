@@ -10,13 +10,17 @@ struct CLoop {
     let records: Int64
     let batch: Int
     var settings: [String: String] = [:]
-    /// Without those of KafkaLog's own: librdkafka's defaults.
+    /// Without those of KafkaLog's own: librdkafka's defaults. Nor are the brokers' threads woken then.
     var isPlain = false
+    /// Turns of work per record (`cbaseline_work`); 0: they are only counted.
+    var turns: Int64 = 0
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
     /// How long the loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
     private static let timeoutMilliseconds: Int32 = 5
+    /// About half of what KafkaLog's queue holds of records of 512 bytes, as there.
+    private static let wakeEvery: Int64 = 12_288
 
     /// `inspect` looks at each value, with `context`; nil: they are only counted.
     func run(inspect: cbaseline_inspect? = nil, context: OpaquePointer? = nil) throws -> cbaseline_result {
@@ -31,13 +35,19 @@ struct CLoop {
         let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
         defer { for text in texts { free(text) } }
         let pointers = texts.map { UnsafePointer<CChar>($0) }
+        let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.wakeEvery
+        var turns = turns
         var result = cbaseline_result()
         var error = [CChar](repeating: 0, count: 512)
-        let outcome = pointers.withUnsafeBufferPointer { buffer -> Int32 in
-            guard let base = buffer.baseAddress else { return -1 }
-            return cbaseline_consume(
-                topic, partitions, records, batch, Self.timeoutMilliseconds, base, base + names.count, names.count, inspect,
-                context.map(UnsafeMutableRawPointer.init), &result, &error, error.count)
+        let outcome = withUnsafeMutablePointer(to: &turns) { turns in
+            pointers.withUnsafeBufferPointer { buffer -> Int32 in
+                guard let base = buffer.baseAddress else { return -1 }
+                let isWorking = turns.pointee > 0
+                return cbaseline_consume(
+                    topic, partitions, records, batch, Self.timeoutMilliseconds, wakeEvery, base, base + names.count, names.count,
+                    isWorking ? cbaseline_inspect_working : inspect,
+                    isWorking ? UnsafeMutableRawPointer(turns) : context.map(UnsafeMutableRawPointer.init), &result, &error, error.count)
+            }
         }
         guard outcome == 0, result.records >= records else {
             throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")

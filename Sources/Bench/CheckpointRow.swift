@@ -8,11 +8,13 @@ struct CheckpointCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "checkpoints", abstract: "Measures what checkpointing every second costs a worker with twenty rules, action none.")
 
-    @Option(help: "Events that one run reads (at least 500000).") var events: Int64 = 1_500_000
+    @Option(help: "Events that one run reads (at least 500000).") var events: Int64 = 2_500_000
     @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
     @Option(help: "Recorded events, one a line.") var templates = "Tests/Fixtures/recentchange-recorded.jsonl"
     @OptionGroup var options: RowOptions
 
+    /// Of events per second, and of what a second of CPU time does: the first is what the row is about, the second can be told on a machine that
+    /// has other things to do.
     static let floor = 0.98
     private static let on = "{interval: 1s, commit_interval: 1s}"
     private static let off = "{interval: 10m, commit_interval: 10m}"
@@ -41,14 +43,13 @@ struct CheckpointCommand: AsyncParsableCommand {
                 if isOn { on.append(result) } else { off.append(result) }
             }
         }
-        let speed = Figures.median(zip(on, off).map { $0.rate / $1.rate })
-        let cpu = Figures.median(zip(on, off).map { $1.cpu / $0.cpu })
+        func ratio(_ value: (ChildResult) -> Double) -> Double { Figures.median(on.map(value)) / Figures.median(off.map(value)) }
         return RowResult(
             row: "e", name: "checkpoints", load: "\(events) recorded events of \(size) bytes, 20 rules, action none, \(partitions) partitions, one core, median of \(options.runs)",
             sides: [ChildResult.side("every second, store and commit", on), ChildResult.side("off (every 10 minutes)", off)],
             goals: [
-                .init(what: "speed on to off (median of pairs)", value: speed, atLeast: Self.floor),
-                .init(what: "CPU per event off to on (median of pairs)", value: cpu),
+                .init(what: "speed on to off", value: ratio(\.rate), atLeast: Self.floor),
+                .init(what: "CPU per event off to on", value: 1 / ratio(\.cpu), atLeast: Self.floor),
             ])
     }
 

@@ -28,9 +28,10 @@ enum ChildRun {
     struct Failure: Error, CustomStringConvertible { let description: String }
 
     /// Runs `arguments` to their end, and reads the result that they write to stdout.
-    static func run(_ arguments: [String], within limit: Duration = .seconds(300)) throws -> ChildResult {
+    /// - Parameter program: nil: this one.
+    static func run(_ arguments: [String], program: URL? = nil, within limit: Duration = .seconds(300)) throws -> ChildResult {
         let process = Process()
-        process.executableURL = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.executableURL = program ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments = arguments
         let input = Pipe(), output = Pipe()
         process.standardInput = input

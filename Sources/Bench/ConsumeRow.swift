@@ -1,7 +1,6 @@
 import CBaseline
 import Foundation
 import KafkaLog
-import Logging
 
 /// Rows (a) and (b): reading through KafkaLog, count-only and with an async handler for each record, against C loops over
 /// `rd_kafka_consume_batch_queue`, with KafkaLog's settings and with librdkafka's own.
@@ -29,12 +28,6 @@ struct ConsumeRow {
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
-    private var client: KafkaClientConfiguration {
-        var logger = Logger(label: "bench")
-        logger.logLevel = .error
-        return KafkaClientConfiguration(bootstrapServers: [servers], clientID: "bench", settings: settings, logger: logger)
-    }
-
     /// Writes the records, evenly over the partitions.
     func fill() async throws {
         Figures.note("writing \(records) records of \(size) bytes")
@@ -58,7 +51,7 @@ struct ConsumeRow {
         var c: [Sample] = [], plain: [Sample] = [], ours: [Sample] = [], handled: [Sample] = []
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
-            let samples = (try runBaseline(), try runBaseline(isPlain: true), try await runKafkaLog(), try await runKafkaLog(handler: Handler()))
+            let samples = (try runBaseline(), try runBaseline(isPlain: true), try await runKafkaLog(), try await runKafkaLog(isHandled: true))
             guard run > 0 else { continue }
             c.append(samples.0)
             plain.append(samples.1)
@@ -86,25 +79,6 @@ struct ConsumeRow {
     /// Then nothing is promised.
     private var hasUserSettings: Bool { !settings.isEmpty }
 
-    /// What a user does: awaits a handler for each record.
-    private actor Handler {
-        private(set) var count: Int64 = 0
-        private(set) var bytes = 0
-
-        func take(_ batch: RecordBatch) async {
-            for index in 0..<batch.count {
-                let (size, first) = batch.withRecord(at: index) { record in (record.valueSize ?? 0, record.withValue { $0?.first ?? 0 }) }
-                await handle(size, first)
-            }
-        }
-
-        @inline(never)
-        private func handle(_ size: Int, _ first: UInt8) async {
-            count += 1
-            bytes += size + Int(first & 0)
-        }
-    }
-
     private func side(_ name: String, _ samples: [Sample]) -> RowResult.Side {
         let rate = Double(records) / Figures.median(samples.map(\.seconds))
         return RowResult.Side(
@@ -112,35 +86,12 @@ struct ConsumeRow {
             cpu: Figures.median(samples.map(\.cpuSeconds)) / Double(records) * 1e6)
     }
 
-    /// - Parameter handler: awaited for each record; nil: they are only counted.
-    private func runKafkaLog(handler: Handler? = nil) async throws -> Sample {
-        let consumer = try KafkaConsumer(KafkaConsumerConfiguration(client: client))
-        let cluster = try await consumer.clusterID()
-        let starts = (0..<partitions).map { (TopicPartition(topic: Self.topic, partition: $0), Position(0, in: cluster)) }
-        var count: Int64 = 0
-        var bytes = 0
-        let cpu = cbaseline_cpu_seconds()
-        let start = ContinuousClock.now
-        try await consumer.assign(Dictionary(uniqueKeysWithValues: starts))
-        while count < records {
-            guard let batch = try await consumer.nextBatch(max: batch, deadline: .now + .seconds(120)) else {
-                throw Failure(description: "only \(count) records came")
-            }
-            if let handler {
-                await handler.take(batch)
-                (count, bytes) = (await handler.count, await handler.bytes)
-                continue
-            }
-            batch.forEach { record in
-                count += 1
-                bytes += record.valueSize ?? 0
-            }
-        }
-        let took = start.duration(to: .now)
-        let used = cbaseline_cpu_seconds() - cpu
-        try await consumer.close()
-        guard bytes == Int(records) * size else { throw Failure(description: "\(bytes) bytes came") }
-        return Sample(seconds: took / .seconds(1), cpuSeconds: used)
+    private func runKafkaLog(isHandled: Bool = false) async throws -> Sample {
+        let loop = KafkaLogLoop(
+            servers: servers, topic: Self.topic, partitions: partitions, records: records, batch: batch, settings: settings, isHandled: isHandled)
+        let result = try await loop.run()
+        guard result.bytes == records * Int64(size) else { throw Failure(description: "\(result.bytes) bytes came") }
+        return Sample(seconds: result.seconds, cpuSeconds: result.cpuSeconds)
     }
 
     private func runBaseline(isPlain: Bool = false) throws -> Sample {

@@ -47,7 +47,7 @@ struct GrowthCommand: AsyncParsableCommand {
             for count in partitions {
                 for isC in [true, false] {
                     let one = try ChildRun.run(
-                        ConsumeChild.arguments(servers, "p\(count)", partitions: count, records: records, settings: setting, c: isC))
+                        ConsumeChild.arguments(servers, "p\(count)", partitions: count, records: records, settings: setting, reader: isC ? .c : .kafkaLog))
                     guard run > 0 else { continue }
                     if isC { c[count, default: []].append(one) } else { ours[count, default: []].append(one) }
                 }

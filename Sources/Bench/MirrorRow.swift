@@ -38,7 +38,7 @@ struct MirrorRowCommand: AsyncParsableCommand {
         var reads: [ChildResult] = [], plain: [Copying] = [], ours: [Copying] = []
         for run in 0...options.runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(options.runs)")
-            let read = try ChildRun.run(ConsumeChild.arguments(source.servers, Self.topic, partitions: partitions, records: records, c: true))
+            let read = try ChildRun.run(ConsumeChild.arguments(source.servers, Self.topic, partitions: partitions, records: records, reader: .c))
             let loop = try await copy(from: source, c: true)
             let mirror = try await copy(from: source, c: false)
             guard run > 0 else { continue }

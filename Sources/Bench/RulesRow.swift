@@ -75,7 +75,7 @@ struct RulesRow {
     static func configuration(
         _ servers: String, _ store: String, _ group: String, checkpoints: String = "{interval: 100ms}", more: String = "x-more:"
     ) -> String {
-        // The C loop's. A worker leaves an old librdkafka to sleep up to 250 ms when its queue is full, which shows above 250 MB/s.
+        // The C loop's.
         let settings = KafkaConsumer.speedDefaults.sorted { $0.key < $1.key }.map { "\($0): \($1)" }.joined(separator: ", ")
         let wanted = (1...2).map { "  wanted\($0): {<<: *all, match: {type: bench}}" }
         let others = (1...6).flatMap { number in

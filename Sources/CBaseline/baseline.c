@@ -44,6 +44,37 @@ int cbaseline_use_one_core(void) {
     return failed;
 }
 
+void cbaseline_work(int64_t turns) {
+    static _Thread_local volatile uint64_t kept = 1;
+    uint64_t value = kept;
+    for (int64_t i = 0; i < turns; i++) {
+        value ^= value << 13;
+        value ^= value >> 7;
+        value ^= value << 17;
+    }
+    kept = value;
+}
+
+int cbaseline_inspect_working(void *context, const void *value, size_t length) {
+    (void)value;
+    (void)length;
+    cbaseline_work(*(const int64_t *)context);
+    return 0;
+}
+
+double cbaseline_turns_per_microsecond(void) {
+    enum { TRIES = 20, TURNS = 1000000 };
+    double best = 0;
+    for (int i = 0; i < TRIES; i++) {
+        double began = monotonic_seconds();
+        cbaseline_work(TURNS);
+        double rate = TURNS / ((monotonic_seconds() - began) * 1e6);
+        if (rate > best)
+            best = rate;
+    }
+    return best;
+}
+
 static rd_kafka_t *make_consumer(const char *const *names, const char *const *values, size_t settings,
                                  char *error, size_t error_size) {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -61,11 +92,21 @@ static rd_kafka_t *make_consumer(const char *const *names, const char *const *va
     return client;
 }
 
-static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, cbaseline_inspect inspect,
+// librdkafka's one call that wakes the brokers' threads without a request.
+static int wake(rd_kafka_t *client, char *error, size_t error_size) {
+    rd_kafka_error_t *failure = rd_kafka_sasl_set_credentials(client, "", "");
+    if (!failure)
+        return 0;
+    snprintf(error, error_size, "%s", rd_kafka_error_string(failure));
+    rd_kafka_error_destroy(failure);
+    return -1;
+}
+
+static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, int64_t wake_every, cbaseline_inspect inspect,
                     void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
     rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
-    int64_t count = 0, bytes = 0;
+    int64_t count = 0, bytes = 0, woken_at = 0;
     int failed = 0;
     double give_up = monotonic_seconds() + 120;
     while (count < records && !failed) {
@@ -88,6 +129,11 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
             }
             rd_kafka_message_destroy(messages[i]);
         }
+        if (wake_every > 0 && count - woken_at >= wake_every) {
+            woken_at = count;
+            if (wake(client, error, error_size) != 0)
+                failed = 1;
+        }
     }
     free(messages);
     rd_kafka_queue_destroy(queue);
@@ -96,7 +142,7 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
     return failed ? -1 : 0;
 }
 
-int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
+int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms, int64_t wake_every,
                       const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
                       void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_t *client = make_consumer(names, values, settings, error, error_size);
@@ -113,7 +159,7 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
     if (outcome)
         snprintf(error, error_size, "assign failed");
     else
-        outcome = read_all(client, records, batch, timeout_ms, inspect, context, result, error, error_size);
+        outcome = read_all(client, records, batch, timeout_ms, wake_every, inspect, context, result, error, error_size);
     result->seconds = monotonic_seconds() - start;
     result->cpu_seconds = cbaseline_cpu_seconds() - cpu;
     rd_kafka_topic_partition_list_destroy(list);

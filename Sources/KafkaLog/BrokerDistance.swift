@@ -9,6 +9,9 @@ enum BrokerDistance {
     static let near = Duration.microseconds(500)
     /// Bytes of a partition in one fetch from close by. Elsewhere librdkafka's own default (1 MiB) holds.
     static let nearFetchBytes = 131_072
+    /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
+    /// (64 MiB, 100,000 records), which must last for a round trip.
+    static let nearQueue = ["queued.max.messages.kbytes": "12288", "queued.min.messages": "30000"]
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
     private static let looks = 3
@@ -17,7 +20,7 @@ enum BrokerDistance {
     /// librdkafka settings for consumers of these brokers.
     static func settings(for servers: [String]) -> [String: String] {
         guard let server = servers.first(where: { !$0.isEmpty }), let time = roundTrip(to: server), time < near else { return [:] }
-        return ["fetch.message.max.bytes": String(nearFetchBytes)]
+        return nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
     }
 
     /// What opening a TCP connection to `server` (`host:port`) takes, its name looked up already; nil: there is none within the limit. Blocks for

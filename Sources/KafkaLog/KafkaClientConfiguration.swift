@@ -97,6 +97,14 @@ struct ClientSettings: ~Copyable {
         rd_kafka_conf_set(conf, name, value, nil, 0) == RD_KAFKA_CONF_OK
     }
 
+    /// The value of a number that librdkafka knows, given or its own; nil: it doesn't know it.
+    func number(_ name: String) -> Int64? {
+        var text = [CChar](repeating: 0, count: 64)
+        var size = text.count
+        guard rd_kafka_conf_get(conf, name, &text, &size) == RD_KAFKA_CONF_OK else { return nil }
+        return Int64(string(fromNullTerminated: text))
+    }
+
     func apply(_ client: KafkaClientConfiguration, defaults: [String: String]) throws(KafkaLogError) {
         guard client.bootstrapServers.contains(where: { !$0.isEmpty }) else {
             throw .invalidSetting(name: "bootstrap.servers", value: "", reason: "no broker given: set at least one host:port")

@@ -46,6 +46,7 @@ extension KafkaConsumer {
             partitions.removeAll()
         }
         isCooperative = rebalance.isCooperative
+        relief?.expectDrops()
         pendingRebalance = nil
         for partition in rebalance.partitions {
             partitions.add(partition, next: wanted[partition]?.offset, isPaused: paused.contains(partition))
@@ -59,6 +60,7 @@ extension KafkaConsumer {
         let handle = try openHandle()
         guard let rebalance = pendingRebalance, rebalance.kind != .assign else { throw .noRebalancePending }
         pendingRebalance = nil
+        relief?.expectDrops()
         defer { partitions.remove(rebalance.partitions) }
         try Self.giveUp(rebalance, handle)
     }
@@ -82,6 +84,8 @@ extension KafkaConsumer {
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
+        lookForLeaders(of: Set(positions.keys.lazy.map(\.topic)), handle)
+        relief?.expectDrops()
         isCooperative = false
         partitions.removeAll()
         for (partition, position) in positions {
@@ -89,6 +93,17 @@ extension KafkaConsumer {
         }
         try pauseInLibrary(positions.keys.filter { paused.contains($0) }, handle)
         try list.checkPartitions("assign")
+    }
+
+    /// librdkafka looks for the leaders of assigned topics that are new to it once a second only: this makes it look now. Nobody waits for
+    /// the answer. After the assignment, not before it: where the leader is known already, each partition that starts wakes its thread, which then
+    /// goes through all that it has.
+    private func lookForLeaders(of topics: Set<String>, _ handle: ClientHandle) {
+        guard !topics.isSubset(of: assignedTopics) else { return }
+        assignedTopics.formUnion(topics)
+        var answer: UnsafePointer<rd_kafka_metadata>?
+        // Of all topics that this client knows. The request goes out at once when a broker is connected; else it is made by connecting.
+        if rd_kafka_metadata(handle.client, 0, nil, &answer, 1) == RD_KAFKA_RESP_ERR_NO_ERROR, let answer { rd_kafka_metadata_destroy(answer) }
     }
 
     /// The partitions that this consumer reads or holds now.
@@ -132,6 +147,7 @@ extension KafkaConsumer {
         for partition in partitions { if let entry = self.partitions[partition], entry.needsSeek { back[partition] = entry.next } }
         try seekInLibrary(back, handle, timeout: timeout)
         let list = PartitionList(Array(partitions))
+        relief?.expectDrops()
         try KafkaLogError.check(rd_kafka_resume_partitions(handle.client, list.list), "resume")
         for partition in partitions { self.partitions.update(partition) { $0.isPaused = false } }
         try list.checkPartitions("resume")
@@ -144,6 +160,7 @@ extension KafkaConsumer {
 
     private func pauseInLibrary(_ wanted: [TopicPartition], _ handle: ClientHandle) throws(KafkaLogError) {
         guard !wanted.isEmpty else { return }
+        relief?.expectDrops()
         let list = PartitionList(wanted)
         try KafkaLogError.check(rd_kafka_pause_partitions(handle.client, list.list), "pause")
         try list.checkPartitions("pause")
@@ -152,6 +169,7 @@ extension KafkaConsumer {
     private func seekInLibrary(
         _ offsets: [TopicPartition: Int64], _ handle: ClientHandle, timeout: Duration
     ) throws(KafkaLogError) {
+        if !offsets.isEmpty { relief?.expectDrops() }
         let deadline = ContinuousClock.now + timeout
         var stopped: [TopicPartition: Int64] = [:]
         var failures: [TopicPartition: LibraryFailure] = [:]

@@ -39,6 +39,10 @@ public actor KafkaConsumer {
     var isCooperative = false
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
+    /// Topics that were ever assigned by hand: librdkafka knows their leaders.
+    var assignedTopics: Set<String> = []
+    /// nil: this librdkafka needs none.
+    var relief: QueueRelief?
     /// For tests: whether a reader is suspended.
     var isWaiting: Bool { waiter != nil }
     private var waiter: CheckedContinuation<Void, Never>?
@@ -50,12 +54,13 @@ public actor KafkaConsumer {
     /// While nothing comes, librdkafka is called this often, so that it knows that its owner lives (`max.poll.interval.ms`).
     static let idlePollInterval: Duration = .seconds(5)
 
-    /// What this librdkafka needs so that a full local queue doesn't put its broker thread to sleep for a second: the setting for it
-    /// from 2.2 on; before, frequent small requests wake the thread. What is known of topics must stay valid for longer than
-    /// between two of these (unless set, it ends after three): joining a group would wait for it again and again.
-    public static let speedDefaults: [String: String] =
-        hasQueueBackoff
-        ? ["fetch.queue.backoff.ms": "10"] : ["topic.metadata.refresh.interval.ms": "30", "metadata.max.age.ms": "900000"]
+    /// What this librdkafka needs so that a full local queue doesn't put its broker thread to sleep for a second: the setting for it from 2.2 on.
+    /// Before, there is none, and the consumer wakes the thread itself (`QueueRelief`).
+    public static let speedDefaults: [String: String] = hasQueueBackoff ? ["fetch.queue.backoff.ms": "5"] : [:]
+
+    /// A member of a group notices new topics and new partitions by this. What is known of topics must stay valid for longer than between two of
+    /// these (unless set, it ends after three): joining would wait for it again and again.
+    private static let groupDefaults = ["topic.metadata.refresh.interval.ms": "1000", "metadata.max.age.ms": "900000"]
 
     /// The same, and what suits how far away the brokers are (`BrokerDistance`). Measures that, once per call, unless `configuration` says itself
     /// how much a fetch brings.
@@ -73,10 +78,13 @@ public actor KafkaConsumer {
     public init(_ configuration: KafkaConsumerConfiguration) throws(KafkaLogError) {
         let client = configuration.client
         let settings = ClientSettings()
-        try settings.apply(
-            client,
-            defaults: KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client), uniquingKeysWith: { $1 }).merging(
-                ["partition.assignment.strategy": configuration.assignmentStrategy], uniquingKeysWith: { $1 }))
+        var defaults = KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client)) { $1 }
+        if configuration.groupID != nil { defaults.merge(Self.groupDefaults) { $1 } }
+        defaults["partition.assignment.strategy"] = configuration.assignmentStrategy
+        try settings.apply(client, defaults: defaults)
+        if !Self.hasQueueBackoff, let records = settings.number("queued.min.messages"), let size = settings.number("queued.max.messages.kbytes") {
+            relief = QueueRelief(records: records, bytes: size * 1024)
+        }
         try settings.set("group.id", configuration.groupID ?? KafkaConsumerConfiguration.unusedGroupID)
         if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }
         CallbackContext.installCallbacks(settings.pointer, isConsumer: true)
@@ -149,6 +157,10 @@ public actor KafkaConsumer {
         takeRebalances(handle, lost: true)
         var sorted = SortedBatch(messages: messages, count: Swift.max(0, count))
         sorted.sort(into: &partitions)
+        if relief?.took(records: sorted.count, bytes: sorted.bytes, isEmpty: count < limit) ?? false {
+            let settings = configuration.client.settings
+            handle.wakeBrokers(user: settings["sasl.username"] ?? "", password: settings["sasl.password"] ?? "")
+        }
         let batch: RecordBatch?
         if sorted.kept > 0, let cluster {
             batch = RecordBatch(

@@ -75,6 +75,8 @@ struct SortedBatch {
     let messages: UnsafeMutablePointer<MessagePointer?>
     let count: Int
     private(set) var kept = 0
+    /// Of keys and values, of all records that were taken off the queue.
+    private(set) var bytes = 0
     private(set) var runs: [RecordBatch.Run] = []
     private(set) var failures: [(TopicPartition, KafkaLogError)] = []
     private(set) var clientFailures: [(code: rd_kafka_resp_err_t, text: String?)] = []
@@ -111,10 +113,12 @@ struct SortedBatch {
         var expected = isOpen ? next ?? .max : .max
         let runStart = kept
         var index = start
+        var taken = 0
         while index < count, let message = messages[index], message.pointee.rkt == topic,
             message.pointee.partition == partition, message.pointee.err == RD_KAFKA_RESP_ERR_NO_ERROR
         {
             let offset = message.pointee.offset
+            taken &+= message.pointee.len &+ message.pointee.key_len
             if offset >= expected, offset < .max {
                 expected = offset + 1
                 messages[kept] = message
@@ -124,6 +128,7 @@ struct SortedBatch {
             }
             index += 1
         }
+        bytes += taken
         if let entryIndex, let entry {
             if !isOpen { table.setNeedsSeek(at: entryIndex) }
             if kept > runStart {

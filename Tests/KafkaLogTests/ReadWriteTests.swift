@@ -28,6 +28,26 @@ struct ReadWriteTests {
         }
     }
 
+    /// librdkafka by itself asks for the leaders of a topic that it doesn't know yet within a second.
+    @Test func anAssignmentThatComesLaterThanTheConnectionFlowsAtOnce() async throws {
+        try await withLocalKafka(partitions: 1) { cluster in
+            try await produce(numbered("t", partitions: 1, each: 10), to: cluster.bootstrapServers)
+            var times: [Duration] = []
+            for _ in 0..<3 {
+                let consumer = try makeConsumer(cluster.bootstrapServers)
+                let id = try await consumer.clusterID()
+                try await Task.sleep(for: .milliseconds(300))
+                let began = ContinuousClock.now
+                try await consumer.assign(starts("t", 1, in: id))
+                #expect(try await read(consumer, count: 10).count == 10)
+                times.append(began.duration(to: .now))
+                try await consumer.close()
+            }
+            // The scan may come by chance at the right moment, and a busy machine may be late, but not three times.
+            #expect(times.sorted()[1] < .milliseconds(400), "\(times)")
+        }
+    }
+
     /// Traps: a null value (tombstone), a null key and an empty value are three inputs.
     @Test func nullAndEmptyAreDifferentThingsBothWays() async throws {
         try await withLocalKafka(partitions: 1) { cluster in

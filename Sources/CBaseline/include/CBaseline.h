@@ -21,8 +21,9 @@ typedef int (*cbaseline_inspect)(void *context, const void *value, size_t length
 
 // Reads `records` records of partitions 0 to `partitions` - 1 of `topic` from offset 0 and counts them: a loop over
 // rd_kafka_consume_batch_queue with `batch` messages a call. `names` and `values` are librdkafka settings.
-// `inspect` may be NULL. The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
-int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms,
+// Each time that `wake_every` records were read the brokers' threads are woken (what librdkafka below 2.2 needs so that they don't sleep for a
+// second when its queue was full); 0: never. `inspect` may be NULL. The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
+int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms, int64_t wake_every,
                       const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
                       void *context, cbaseline_result *result, char *error, size_t error_size);
 
@@ -30,6 +31,15 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
 // `value_bytes` is what came over the socket. Returns 0, or -1 with a text in `error`.
 int cbaseline_fetch(const char *host, int port, const char *topic, int32_t partitions, int64_t records,
                     cbaseline_result *result, char *error, size_t error_size);
+
+// Work that takes CPU time and nothing else: `turns` turns of a loop that the compiler can't leave out.
+void cbaseline_work(int64_t turns);
+
+// A `cbaseline_inspect` that does it: `context` points to an int64_t, the turns.
+int cbaseline_inspect_working(void *context, const void *value, size_t length);
+
+// How many turns take a microsecond on this machine: the best of several tries, so that what else runs doesn't count.
+double cbaseline_turns_per_microsecond(void);
 
 // CPU seconds of this process so far.
 double cbaseline_cpu_seconds(void);

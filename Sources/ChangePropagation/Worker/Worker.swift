@@ -267,12 +267,8 @@ public struct Worker: Sendable {
         let session = configuration.sessionTimeout.nanoseconds / 1_000_000
         // Members hear of a rebalance with their next heartbeat: at librdkafka's 3 s every change of members would take as long.
         var own = ["session.timeout.ms": String(session), "heartbeat.interval.ms": String(max(1, min(1_000, session / 3)))]
-        // A worker reads no faster than it acts: a request every quarter of a second keeps an old librdkafka's queue awake, and
-        // a cluster with hundreds of workers unmoved.
         // Partitions that begin to be read wait for the running fetch of idle ones.
         own["fetch.wait.max.ms"] = "100"
-        // How soon the group's leader notices a grown topic, too.
-        own["topic.metadata.refresh.interval.ms"] = KafkaConsumer.hasQueueBackoff ? "2000" : "250"
         client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(
             client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
