@@ -49,7 +49,10 @@ struct BenchReport {
     }
 
     /// Rows of which Docs/Performance.md says what holds them back.
-    private static let explained = ["g": "Performance.md#g-mirror"]
+    static let explained = [
+        "a": "Performance.md#a-b-reading", "a, b": "Performance.md#a-b-reading", "b": "Performance.md#a-b-reading", "d": "Performance.md#d-http-actions",
+        "e": "Performance.md#e-checkpoints", "g": "Performance.md#g-mirror", "k": "Performance.md#k-many-partitions",
+    ]
 
     private func missed() -> [String] {
         let missed = results.flatMap { result in result.goals.filter { !$0.isMet }.map { (result, $0) } }

@@ -65,10 +65,13 @@ final class ForwardCall {
     let forwarding = Forwarding()
     private var outcomes: [ForwardedRun.Outcome?]
     private var open: Int
+    /// Lives until all is told: librdkafka reads what it was lent, and somebody waits for the outcomes.
+    private var producer: KafkaProducer?
 
-    init(count: Int) {
+    init(count: Int, of producer: KafkaProducer) {
         outcomes = Array(repeating: nil, count: count)
         open = count
+        self.producer = producer
     }
 
     func settle(_ place: Int, _ outcome: ForwardedRun.Outcome) {
@@ -76,6 +79,7 @@ final class ForwardCall {
         open -= 1
         guard open == 0 else { return }
         forwarding.settle(outcomes.map { $0 ?? ForwardedRun.Outcome(acknowledged: 0, failure: .closed) })
+        producer = nil
     }
 }
 

@@ -84,7 +84,7 @@ extension KafkaConsumer {
         let list = PartitionList(capacity: positions.count)
         for (partition, position) in positions { list.add(partition, offset: position.offset) }
         try KafkaLogError.check(rd_kafka_assign(handle.client, list.list), "assign")
-        lookForLeaders(of: Set(positions.keys.lazy.map(\.topic)), handle)
+        lookForLeaders(of: positions.keys, handle)
         relief?.expectDrops()
         isCooperative = false
         partitions.removeAll()
@@ -95,12 +95,13 @@ extension KafkaConsumer {
         try list.checkPartitions("assign")
     }
 
-    /// librdkafka looks for the leaders of assigned topics that are new to it once a second only: this makes it look now. Nobody waits for
+    /// librdkafka looks for the leaders of assigned partitions that are new to it once a second only: this makes it look now. Nobody waits for
     /// the answer. After the assignment, not before it: where the leader is known already, each partition that starts wakes its thread, which then
     /// goes through all that it has.
-    private func lookForLeaders(of topics: Set<String>, _ handle: ClientHandle) {
-        guard !topics.isSubset(of: assignedTopics) else { return }
-        assignedTopics.formUnion(topics)
+    private func lookForLeaders(of partitions: some Collection<TopicPartition>, _ handle: ClientHandle) {
+        let fresh = partitions.filter { !lookedFor.contains($0) }
+        guard !fresh.isEmpty else { return }
+        lookedFor.formUnion(fresh)
         var answer: UnsafePointer<rd_kafka_metadata>?
         // Of all topics that this client knows. The request goes out at once when a broker is connected; else it is made by connecting.
         if rd_kafka_metadata(handle.client, 0, nil, &answer, 1) == RD_KAFKA_RESP_ERR_NO_ERROR, let answer { rd_kafka_metadata_destroy(answer) }

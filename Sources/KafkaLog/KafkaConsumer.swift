@@ -39,8 +39,8 @@ public actor KafkaConsumer {
     var isCooperative = false
     var pendingEvents: [ConsumerEvent] = []
     var pendingRebalance: CallbackContext.Rebalance?
-    /// Topics that were ever assigned by hand: librdkafka knows their leaders.
-    var assignedTopics: Set<String> = []
+    /// Partitions whose leaders have been asked for.
+    var lookedFor: Set<TopicPartition> = []
     /// nil: this librdkafka needs none.
     var relief: QueueRelief?
     /// For tests: whether a reader is suspended.
@@ -62,6 +62,20 @@ public actor KafkaConsumer {
     /// these (unless set, it ends after three): joining would wait for it again and again.
     private static let groupDefaults = ["topic.metadata.refresh.interval.ms": "1000", "metadata.max.age.ms": "900000"]
 
+    /// Without a group nobody else asks. A leader that moves away from a broker which has fallen silent is noticed by this alone, long before the
+    /// fetch that waits there times out.
+    private static let soloDefaults = ["topic.metadata.refresh.interval.ms": "5000", "metadata.max.age.ms": "900000"]
+
+    /// With Kerberos the call that wakes the threads would wait for a lock that librdkafka holds while it talks to the KDC: there the frequent requests wake
+    /// them, in milliseconds.
+    private static let kerberosRefresh = "100"
+
+    private static func usesKerberos(_ client: KafkaClientConfiguration) -> Bool {
+        guard client.settings["security.protocol"]?.lowercased().hasPrefix("sasl") ?? false else { return false }
+        // librdkafka's own choice where none is named.
+        return (client.settings["sasl.mechanism"] ?? client.settings["sasl.mechanisms"] ?? "GSSAPI").uppercased() == "GSSAPI"
+    }
+
     /// The same, and what suits how far away the brokers are (`BrokerDistance`). Measures that, once per call, unless `configuration` says itself
     /// how much a fetch brings.
     public static func speedDefaults(for configuration: KafkaClientConfiguration) -> [String: String] {
@@ -79,10 +93,12 @@ public actor KafkaConsumer {
         let client = configuration.client
         let settings = ClientSettings()
         var defaults = KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client)) { $1 }
-        if configuration.groupID != nil { defaults.merge(Self.groupDefaults) { $1 } }
+        defaults.merge(configuration.groupID == nil ? Self.soloDefaults : Self.groupDefaults) { $1 }
+        let isKerberos = Self.usesKerberos(client)
+        if isKerberos, !Self.hasQueueBackoff { defaults["topic.metadata.refresh.interval.ms"] = Self.kerberosRefresh }
         defaults["partition.assignment.strategy"] = configuration.assignmentStrategy
         try settings.apply(client, defaults: defaults)
-        if !Self.hasQueueBackoff, let records = settings.number("queued.min.messages"), let size = settings.number("queued.max.messages.kbytes") {
+        if !Self.hasQueueBackoff, !isKerberos, let records = settings.number("queued.min.messages"), let size = settings.number("queued.max.messages.kbytes") {
             relief = QueueRelief(records: records, bytes: size * 1024)
         }
         try settings.set("group.id", configuration.groupID ?? KafkaConsumerConfiguration.unusedGroupID)

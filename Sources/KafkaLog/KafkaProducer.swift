@@ -79,7 +79,7 @@ public actor KafkaProducer {
     /// Once a record has failed, nothing of its partition is handed over any more, in whatever call: it would stand in the log without that
     /// record. What librdkafka has got may still be written. To go on, look what the log holds and make another producer.
     public func forward(_ runs: [ForwardedRun]) -> Forwarding {
-        let call = ForwardCall(count: runs.count)
+        let call = ForwardCall(count: runs.count, of: self)
         do throws(KafkaLogError) {
             try checkSubmission(of: runs.reduce(0) { $0 + $1.run.range.count })
         } catch {

@@ -10,6 +10,8 @@ import CRdKafka
 struct QueueRelief {
     /// Between full and empty the threads are woken so many times.
     private static let parts: Int64 = 2
+    /// An empty queue is a reason when so much of either half was read since the last time: markers of transactions fill it too, and are read by nobody.
+    private static let markerParts: Int64 = 4
 
     private let recordLimit: Int64
     private let byteLimit: Int64
@@ -32,7 +34,8 @@ struct QueueRelief {
     mutating func took(records: Int, bytes: Int, isEmpty: Bool) -> Bool {
         self.records += Int64(records)
         self.bytes += Int64(bytes)
-        let isDue = self.records >= recordLimit || self.bytes >= byteLimit || (isEmpty && mayHaveDropped)
+        let hasReadMuch = self.records >= recordLimit / Self.markerParts || self.bytes >= byteLimit / Self.markerParts
+        let isDue = self.records >= recordLimit || self.bytes >= byteLimit || (isEmpty && (mayHaveDropped || hasReadMuch))
         guard isDue else { return false }
         if isEmpty { mayHaveDropped = false }
         (self.records, self.bytes) = (0, 0)

@@ -61,8 +61,21 @@ extension MirrorSession {
             }
             guard !underway.isEmpty else { continue }
             let oldest = underway.removeFirst()
-            for (item, outcome) in zip(oldest.items, await oldest.forwarding.outcomes) { try settle(item, outcome) }
+            try settle(oldest.items, await oldest.forwarding.outcomes)
         }
+    }
+
+    /// Takes the acknowledgements of one send into the progress, those beside a failure, too, and then throws it.
+    private func settle(_ items: [LaneItem], _ outcomes: [ForwardedRun.Outcome]) throws {
+        var failed: [TopicPartition: any Error] = [:]
+        var first: (any Error)?
+        for (item, outcome) in zip(items, outcomes) where failed[item.run.partition] == nil {
+            do { try settle(item, outcome) } catch {
+                failed[item.run.partition] = error
+                first = first ?? error
+            }
+        }
+        if let first { throw first }
     }
 
     /// Takes the acknowledgements of one run into the progress, up to its first failure.

@@ -61,4 +61,17 @@ struct BenchResultTests {
         #expect(text.contains("| mirror | failed in this run: no figures |"))
         #expect(text.contains("- (x) example, ratio: 0.500; at least 0.600 is the goal."))
     }
+
+    @Test("What holds a row back is where the report says that it is")
+    func linksLead() throws {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Docs/Performance.md")
+        // As a heading becomes an anchor: lower case, spaces to dashes, nothing but letters, digits and dashes.
+        let headings = try String(contentsOf: page, encoding: .utf8).split(separator: "\n").filter { $0.hasPrefix("## ") }
+        let anchors = headings.map { heading -> String in
+            let dashed = heading.dropFirst(3).lowercased().replacing(" ", with: "-")
+            return "Performance.md#" + String(dashed.filter { $0.isLetter || $0.isNumber || $0 == "-" })
+        }
+        for (row, link) in BenchReport.explained { #expect(anchors.contains(link), "row \(row)") }
+    }
 }

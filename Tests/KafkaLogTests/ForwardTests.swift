@@ -37,6 +37,19 @@ struct ForwardTests {
         batches.flatMap { batch in batch.runs.map { ForwardedRun($0, of: batch) } }
     }
 
+    /// librdkafka reads what it was lent until it reports on it, and somebody waits for that: a producer that nobody else holds lives for so long.
+    @Test func aProducerThatIsLetGoTellsWhatBecameOfItsRecords() async throws {
+        try await forwarding(numbered("t", partitions: 1, each: 500)) { batches, target in
+            func begin() async throws -> Forwarding {
+                let producer = try KafkaProducer(client(target.bootstrapServers, ["linger.ms": "300"]))
+                return await producer.forward(runs(batches))
+            }
+            let outcomes = await (try begin()).outcomes
+            #expect(outcomes.reduce(0) { $0 + $1.acknowledged } == 500)
+            #expect(try await readBack(target, count: 500).count == 500)
+        }
+    }
+
     @Test func aRecordArrivesAsItWasRead() async throws {
         let choices: [[UInt8]?] = [nil, [], [1, 0, 2]]
         var sent: [ProducerRecord] = []
