@@ -113,7 +113,8 @@ int ccopy(const char *name, int32_t partitions, int64_t records, int64_t under_w
     }
     if (target) {
         rd_kafka_purge(target, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        rd_kafka_poll(target, 0);
+        while (rd_kafka_poll(target, 0) > 0) {
+        }
         rd_kafka_destroy(target);
     }
     if (source)

@@ -24,7 +24,7 @@ struct MirrorCommand: AsyncParsableCommand {
     var from: String
     @Option(help: ArgumentHelp("The datacenter whose cluster gets the copies.", valueName: "dc=host:port,…"))
     var to: String
-    @Option(help: ArgumentHelp("Write each record this long after it came at the earliest (0 to 86400).", valueName: "seconds"))
+    @Option(help: ArgumentHelp("Write each record this long after it came at the earliest (0 to 86400). What waits is bounded by 32 MiB: with more it comes later.", valueName: "seconds"))
     var lag: Double = 0
     @Option(
         name: .customLong("set"), parsing: .singleValue,
