@@ -28,6 +28,8 @@ struct SoakCommand: AsyncParsableCommand {
 
     func run() async throws {
         let seed = seed ?? UInt64(UInt32.random(in: 0 ... .max))
+        // Now, not after half an hour.
+        try FileManager.default.createDirectory(at: URL(filePath: plot).deletingLastPathComponent(), withIntermediateDirectories: true)
         let stand = try SitesStand.prepare(in: keep, for: "soak")
         defer { stand.store.kill() }
         var settings = TwoSites.Settings(executable: stand.executable, directory: stand.directory, seed: seed, etcd: [stand.port])
