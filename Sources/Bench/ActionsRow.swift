@@ -67,7 +67,7 @@ struct ActionsRow {
         var seconds = 0.0
         var error = [CChar](repeating: 0, count: 256)
         let outcome = cbaseline_requests("http://\(sink)\(Self.path)", Self.body, events, Int32(Self.concurrency), &seconds, &error, error.count)
-        guard outcome == 0 else { throw Failure(description: "the C loop over libcurl: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))") }
+        guard outcome == 0 else { throw Failure(description: "the C loop over libcurl: \(CCall.text(error))") }
         return seconds
     }
 

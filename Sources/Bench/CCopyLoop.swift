@@ -24,28 +24,16 @@ struct CCopyLoop {
         let writing = Self.writing.merging(["bootstrap.servers": target]) { $1 }
         var result = ccopy_result()
         var error = [CChar](repeating: 0, count: 512)
-        let outcome = Self.withPointers(reading) { names, values in
-            Self.withPointers(writing) { targetNames, targetValues in
+        let outcome = CCall.withPointers(reading) { names, values in
+            CCall.withPointers(writing) { targetNames, targetValues in
                 ccopy(
                     topic, partitions, records, Self.underWay, names, values, reading.count, targetNames, targetValues, writing.count, &result, &error,
                     error.count)
             }
         }
         guard outcome == 0 else {
-            throw ChildRun.Failure(description: "C copy: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+            throw ChildRun.Failure(description: "C copy: \(CCall.text(error))")
         }
         return ChildResult(records: result.copied, bytes: 0, seconds: result.seconds, cpuSeconds: result.cpu_seconds, peak: 0, steady: 0)
-    }
-
-    private typealias Texts = UnsafePointer<UnsafePointer<CChar>?>
-
-    /// Lends names and values as C takes them.
-    private static func withPointers(_ settings: [String: String], _ body: (Texts?, Texts?) -> Int32) -> Int32 {
-        let names = settings.keys.sorted()
-        let texts = names.map { strdup($0) } + names.map { strdup(settings[$0] ?? "") }
-        defer { for text in texts { free(text) } }
-        return texts.map { UnsafePointer<CChar>($0) }.withUnsafeBufferPointer { buffer in
-            body(buffer.baseAddress, buffer.baseAddress.map { $0 + names.count })
-        }
     }
 }

@@ -31,26 +31,21 @@ struct CLoop {
             all.merge(KafkaConsumer.speedDefaults(for: client)) { $1 }
         }
         all.merge(settings) { $1 }
-        let names = all.keys.sorted()
-        let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
-        defer { for text in texts { free(text) } }
-        let pointers = texts.map { UnsafePointer<CChar>($0) }
         let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.wakeEvery
         var turns = turns
         var result = cbaseline_result()
         var error = [CChar](repeating: 0, count: 512)
         let outcome = withUnsafeMutablePointer(to: &turns) { turns in
-            pointers.withUnsafeBufferPointer { buffer -> Int32 in
-                guard let base = buffer.baseAddress else { return -1 }
+            CCall.withPointers(all) { names, values in
                 let isWorking = turns.pointee > 0
                 return cbaseline_consume(
-                    topic, partitions, records, batch, Self.timeoutMilliseconds, wakeEvery, base, base + names.count, names.count,
+                    topic, partitions, records, batch, Self.timeoutMilliseconds, wakeEvery, names, values, all.count,
                     isWorking ? cbaseline_inspect_working : inspect,
                     isWorking ? UnsafeMutableRawPointer(turns) : context.map(UnsafeMutableRawPointer.init), &result, &error, error.count)
             }
         }
         guard outcome == 0, result.records >= records else {
-            throw Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+            throw Failure(description: "C loop: \(CCall.text(error))")
         }
         return result
     }

@@ -111,7 +111,7 @@ struct ConsumeRow {
         var error = [CChar](repeating: 0, count: 512)
         let host = String(servers[..<colon])
         guard cbaseline_fetch(host, port, Self.topic, partitions, records, &result, &error, error.count) == 0 else {
-            throw Failure(description: "C fetch: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+            throw Failure(description: "C fetch: \(CCall.text(error))")
         }
         return Sample(seconds: result.seconds, cpuSeconds: result.cpu_seconds)
     }

@@ -104,18 +104,13 @@ struct ProduceChild: AsyncParsableCommand {
 
     private func writeInC() throws -> ChildResult {
         let all = Self.settings.merging(["bootstrap.servers": servers, "client.id": "bench"]) { $1 }
-        let names = all.keys.sorted()
-        let texts = names.map { strdup($0) } + names.map { strdup(all[$0] ?? "") }
-        defer { for text in texts { free(text) } }
-        let pointers = texts.map { UnsafePointer<CChar>($0) }
         var result = cproduce_result()
         var error = [CChar](repeating: 0, count: 512)
-        let outcome = pointers.withUnsafeBufferPointer { buffer -> Int32 in
-            guard let base = buffer.baseAddress else { return -1 }
-            return cproduce(topic, partitions, records, size, base, base + names.count, names.count, &result, &error, error.count)
+        let outcome = CCall.withPointers(all) { names, values in
+            cproduce(topic, partitions, records, size, names, values, all.count, &result, &error, error.count)
         }
         guard outcome == 0 else {
-            throw ChildRun.Failure(description: "C loop: \(String(decoding: error.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))")
+            throw ChildRun.Failure(description: "C loop: \(CCall.text(error))")
         }
         return ChildResult(
             records: result.acknowledged, bytes: result.acknowledged * Int64(size), seconds: result.seconds, cpuSeconds: result.cpu_seconds, peak: 0, steady: 0)

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "CBaseline.h"
+#include "client.h"
 
 #include <librdkafka/rdkafka.h>
 #include <dirent.h>
@@ -9,12 +10,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
-
-static double monotonic_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 double cbaseline_cpu_seconds(void) {
     struct rusage usage;
@@ -66,30 +61,13 @@ double cbaseline_turns_per_microsecond(void) {
     enum { TRIES = 20, TURNS = 1000000 };
     double best = 0;
     for (int i = 0; i < TRIES; i++) {
-        double began = monotonic_seconds();
+        double began = now();
         cbaseline_work(TURNS);
-        double rate = TURNS / ((monotonic_seconds() - began) * 1e6);
+        double rate = TURNS / ((now() - began) * 1e6);
         if (rate > best)
             best = rate;
     }
     return best;
-}
-
-static rd_kafka_t *make_consumer(const char *const *names, const char *const *values, size_t settings,
-                                 char *error, size_t error_size) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    for (size_t i = 0; i < settings; i++) {
-        if (rd_kafka_conf_set(conf, names[i], values[i], error, error_size) != RD_KAFKA_CONF_OK) {
-            rd_kafka_conf_destroy(conf);
-            return NULL;
-        }
-    }
-    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, error_size);
-    if (!client)
-        rd_kafka_conf_destroy(conf);
-    else
-        rd_kafka_poll_set_consumer(client);
-    return client;
 }
 
 // librdkafka's one call that wakes the brokers' threads without a request.
@@ -108,10 +86,10 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
     rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
     int64_t count = 0, bytes = 0, woken_at = 0;
     int failed = 0;
-    double give_up = monotonic_seconds() + 120;
+    double give_up = now() + 120;
     while (count < records && !failed) {
         ssize_t got = rd_kafka_consume_batch_queue(queue, timeout_ms, messages, batch);
-        if (got <= 0 && monotonic_seconds() > give_up) {
+        if (got <= 0 && now() > give_up) {
             snprintf(error, error_size, "only %lld records came", (long long)count);
             failed = 1;
         }
@@ -145,7 +123,7 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
 int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms, int64_t wake_every,
                       const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
                       void *context, cbaseline_result *result, char *error, size_t error_size) {
-    rd_kafka_t *client = make_consumer(names, values, settings, error, error_size);
+    rd_kafka_t *client = make_client(RD_KAFKA_CONSUMER, names, values, settings, NULL, NULL, error, error_size);
     if (!client)
         return -1;
     char *cluster = rd_kafka_clusterid(client, 10000); // connected before the time runs
@@ -154,13 +132,13 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
     for (int32_t i = 0; i < partitions; i++)
         rd_kafka_topic_partition_list_add(list, topic, i)->offset = 0;
-    double cpu = cbaseline_cpu_seconds(), start = monotonic_seconds();
+    double cpu = cbaseline_cpu_seconds(), start = now();
     int outcome = rd_kafka_assign(client, list) ? -1 : 0;
     if (outcome)
         snprintf(error, error_size, "assign failed");
     else
         outcome = read_all(client, records, batch, timeout_ms, wake_every, inspect, context, result, error, error_size);
-    result->seconds = monotonic_seconds() - start;
+    result->seconds = now() - start;
     result->cpu_seconds = cbaseline_cpu_seconds() - cpu;
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_consumer_close(client);

@@ -1,22 +1,15 @@
 #include "CBaseline.h"
 #include "CCopy.h"
+#include "client.h"
 
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { LIMIT_SECONDS = 240, BATCH = 2048 };
 
 typedef struct {
     int64_t acknowledged, failed;
 } reports;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 // The record that was read is kept until the one that was made of it has been reported on.
 static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque) {
@@ -31,25 +24,8 @@ static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, voi
 
 static rd_kafka_t *make(rd_kafka_type_t type, const char *const *names, const char *const *values, size_t settings, reports *seen,
                         char *error, size_t error_size) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    for (size_t i = 0; i < settings; i++) {
-        if (rd_kafka_conf_set(conf, names[i], values[i], error, error_size) != RD_KAFKA_CONF_OK) {
-            rd_kafka_conf_destroy(conf);
-            return NULL;
-        }
-    }
-    if (type == RD_KAFKA_PRODUCER) {
-        rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-        rd_kafka_conf_set_opaque(conf, seen);
-    }
-    rd_kafka_t *client = rd_kafka_new(type, conf, error, error_size);
-    if (!client) {
-        rd_kafka_conf_destroy(conf);
-        return NULL;
-    }
-    if (type == RD_KAFKA_CONSUMER)
-        rd_kafka_poll_set_consumer(client);
-    char *cluster = rd_kafka_clusterid(client, 10000); // connected before the time runs
+    rd_kafka_t *client = make_client(type, names, values, settings, type == RD_KAFKA_PRODUCER ? on_report : NULL, seen, error, error_size);
+    char *cluster = client ? rd_kafka_clusterid(client, 10000) : NULL; // connected before the time runs
     if (cluster)
         rd_kafka_mem_free(client, cluster);
     return client;

@@ -1,6 +1,7 @@
 // A plain C client that reads as fast as sockets go: Kafka's Fetch (version 4) over one connection, two requests in
 // flight, record batches counted by their headers. It shows what the broker can give, whatever a client library costs.
 #include "CBaseline.h"
+#include "client.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -28,12 +29,6 @@ static void put_text(writer *w, const char *text) {
 static uint32_t get32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return ntohl(v); }
 static uint16_t get16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return ntohs(v); }
 static int64_t get64(const uint8_t *p) { return (int64_t)(((uint64_t)get32(p) << 32) | get32(p + 4)); }
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static int send_fetch(int socket, const char *topic, int32_t partition, int64_t offset) {
     uint8_t buffer[512];

@@ -1,22 +1,15 @@
 #include "CProduce.h"
 #include "CBaseline.h"
+#include "client.h"
 
-#include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { LIMIT_SECONDS = 240, POLL_EVERY = 1000 };
 
 typedef struct {
     int64_t acknowledged, failed;
 } reports;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
 
 static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque) {
     (void)client;
@@ -25,23 +18,6 @@ static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, voi
         seen->failed++;
     else
         seen->acknowledged++;
-}
-
-static rd_kafka_t *make_producer(const char *const *names, const char *const *values, size_t settings, reports *seen,
-                                 char *error, size_t error_size) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    for (size_t i = 0; i < settings; i++) {
-        if (rd_kafka_conf_set(conf, names[i], values[i], error, error_size) != RD_KAFKA_CONF_OK) {
-            rd_kafka_conf_destroy(conf);
-            return NULL;
-        }
-    }
-    rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    rd_kafka_conf_set_opaque(conf, seen);
-    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, error_size);
-    if (!client)
-        rd_kafka_conf_destroy(conf);
-    return client;
 }
 
 static int write_all(rd_kafka_t *client, rd_kafka_topic_t *topic, int32_t partitions, int64_t records, uint8_t *value,
@@ -65,7 +41,7 @@ static int write_all(rd_kafka_t *client, rd_kafka_topic_t *topic, int32_t partit
 int cproduce(const char *name, int32_t partitions, int64_t records, size_t size, const char *const *names,
              const char *const *values, size_t settings, cproduce_result *result, char *error, size_t error_size) {
     reports seen = {0, 0};
-    rd_kafka_t *client = make_producer(names, values, settings, &seen, error, error_size);
+    rd_kafka_t *client = make_client(RD_KAFKA_PRODUCER, names, values, settings, on_report, &seen, error, error_size);
     if (!client)
         return -1;
     uint8_t *value = calloc(1, size);

@@ -1,5 +1,6 @@
 // As many requests at once over libcurl's multi interface and epoll as a worker makes, and nothing else: what the library alone costs.
 #include "CRequests.h"
+#include "client.h"
 
 #include <curl/curl.h>
 #include <stdio.h>
@@ -49,12 +50,6 @@ static size_t ignore(char *data, size_t size, size_t count, void *user) {
     (void)data;
     (void)user;
     return size * count;
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 static CURL *prepare(loop *all, const char *url, const char *body, struct curl_slist *headers) {
