@@ -50,8 +50,11 @@ struct RunbookTests {
             try await etcd.restart(leader)
         case "freeze mirror":
             sites.freeze(.mirror(TwoSites.away))
-            // So much is not mirrored that a seal lies past it.
-            try await Task.sleep(for: .seconds(2))
+            // Every partition's seal has to lie past what is mirrored, however slowly the machine acts just now.
+            let (mirrored, from) = (try Set(sites.produced()), sites.callCount)
+            try await sites.waitFor("eqiad to act on what is not mirrored") {
+                Set(sites.calls(from: from).map(\.id)).subtracting(mirrored).count >= 80
+            }
         case "thaw mirror": sites.thaw(.mirror(TwoSites.away))
         default: Issue.record("the runbook asks for '\(what)', which this test can't do")
         }
@@ -68,6 +71,7 @@ struct RunbookTests {
             let place = sites.settings.directory.appending(path: TwoSites.home.name).path
             let endpoints = etcd.ports.map { "http://127.0.0.1:\($0)" }.joined(separator: ",")
             for step in steps {
+                try sites.check()
                 switch step {
                 case .stage(let what, _): try await stage(what, sites, etcd, &killed)
                 case .command(let command, let line, let status):
