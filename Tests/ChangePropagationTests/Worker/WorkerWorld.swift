@@ -96,9 +96,9 @@ final class WorkerWorld: Sendable {
         var failure: (any Error)?
         do { try await body(world) } catch { failure = error }
         world.answer { _, _ in .done(status: 200) }
-        for running in world.running.withLock({ $0 }) { try? await running.stop() }
+        // A worker's action holds the world, which holds its workers: let go here, or their clients' threads stay.
+        for running in world.running.withLock({ exchange(&$0, with: []) }) { try? await running.stop() }
         for cluster in world.clusters.values { await cluster.stop() }
-        // A worker's action holds the world, which holds its workers.
         world.directory.remove()
         if let failure { throw failure }
     }
