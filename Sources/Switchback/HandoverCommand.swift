@@ -53,12 +53,13 @@ struct HandoverCommand: AsyncParsableCommand {
         }
     }
 
-    /// Opens a store that a worker has made. To look must not make one.
+    /// Opens a store that a worker has made. To look must not make one. Where it does not answer for a moment, it is waited for.
     static func open(_ configuration: StoreConfiguration) async throws -> any SharedStore {
         if case .sqlite(let path) = configuration, !FileManager.default.fileExists(atPath: path) {
             throw Failure("there is no store at \(path); start a worker first, or check the path", code: 2)
         }
-        return try await configuration.open(logger: makeLogger("switchback.store", level: .error))
+        let store = try await configuration.open(logger: makeLogger("switchback.store", level: .error))
+        return PatientStore(store, logger: makeLogger("switchback.store", level: .warning))
     }
 
     /// Which assignment.

@@ -51,7 +51,9 @@ final class EmbeddedSites: DrillSites {
         settings.brokerPorts = Array(setting.ports.prefix(2))
         settings.work = work
         sites = try await TwoSites(settings)
-        store = sites.store
+        var logger = Logger(label: "switchback.drill")
+        logger.logLevel = .critical
+        store = PatientStore(sites.store, logger: logger)
     }
 
     func client(_ datacenter: Datacenter, _ name: String) -> KafkaClientConfiguration { sites.client(datacenter, name) }
