@@ -81,6 +81,14 @@ struct OutputTests {
     @Test("Every output is what it was", arguments: Golden.outputs.keys.sorted())
     func same(_ name: String) { #expect(Self.texts[name] == Golden.outputs[name]) }
 
+    @Test("Where nothing could be compared, nothing is said to be there")
+    func notCompared() {
+        let lines = (0..<2).map { LogDifference.Line(topic: "eqiad.page", partition: $0, counts: .init(), samples: [], problem: "codfw does not have it") }
+        let difference = LogDifference(first: "eqiad", second: "codfw", partitions: lines)
+        #expect(!difference.isGood)
+        #expect(difference.summary.hasPrefix("2 partitions, 0 records the same: not one could be compared to its end; "))
+    }
+
     @Test("No output is left out; tables fit their width; verdicts")
     func whole() {
         #expect(Set(Self.texts.keys) == Set(Golden.outputs.keys))

@@ -65,7 +65,13 @@ public struct LogDifference: Encodable, Sendable {
     }
 
     public var summary: String {
-        let verdict = totals.missing > 0 ? "\(totals.missing) records of \(first) are missing in \(second)" : "nothing of \(first) is missing in \(second)"
+        let cut = partitions.count { $0.problem != nil }
+        let found = totals.missing > 0 ? "\(totals.missing) records of \(first) are missing in \(second)" : "nothing of \(first) is missing in \(second)"
+        let verdict = switch cut {
+            case 0: found
+            case partitions.count where totals.missing == 0: "not one could be compared to its end"
+            default: "\(found), but \(cut == 1 ? "1 partition" : "\(cut) partitions") could not be compared to the end"
+        }
         return "\(partitions.count) partitions, \(totals.same) records the same: \(verdict); \(totals.repeated) repeated, \(totals.reordered) reordered, "
             + "\(totals.extra) only in \(second), \(totals.trimmed) trimmed there, \(totals.behind) not mirrored yet"
     }
