@@ -51,7 +51,7 @@ final class RuleStage: Sendable {
     private init(_ settings: Settings, _ answer: @escaping RuleTarget.Answer) async throws {
         self.settings = settings
         directory = try TemporaryDirectory()
-        var configuration = LocalKafkaCluster.Configuration(dataDirectory: directory.file("kafka"))
+        var configuration = LocalKafkaCluster.Configuration(dataDirectory: directory.file("kafka"), brokers: try ownAddresses())
         configuration.logger = Self.quiet
         target = try RuleTarget(isUp: settings.isTargetUp, answer)
         let address = settings.etcd.isEmpty

@@ -1,6 +1,7 @@
 import Foundation
 import LocalKafka
 import Logging
+import TestSupport
 import Testing
 
 @_spi(Testing) @testable import KafkaLog
@@ -20,7 +21,7 @@ func withLocalKafka<Result>(
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     var configuration = LocalKafkaCluster.Configuration(
-        dataDirectory: directory, brokers: Array(repeating: .init(), count: brokers))
+        dataDirectory: directory, brokers: try ownAddresses(brokers))
     configuration.defaultPartitions = partitions
     configuration.topicDefaults = topicDefaults
     configuration.logger = quiet

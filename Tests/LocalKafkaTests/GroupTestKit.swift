@@ -47,7 +47,7 @@ func withGroupCluster<Result>(
 
 func startGroupCluster(in directory: URL, brokers: Int = 1) async throws -> LocalKafkaCluster {
     var configuration = LocalKafkaCluster.Configuration(
-        dataDirectory: directory, brokers: (0..<brokers).map { _ in .init() })
+        dataDirectory: directory, brokers: try ownAddresses(brokers))
     configuration.logger = Logger(label: "group-test") { _ in SwiftLogNoOpLogHandler() }
     return try await LocalKafkaCluster.start(configuration)
 }

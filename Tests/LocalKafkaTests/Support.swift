@@ -19,6 +19,7 @@ func withCluster<T>(
 ) async throws -> T {
     let directory = try TemporaryDirectory()
     var configuration = testConfiguration(directory, brokers: brokers)
+    configuration.brokers = try ownAddresses(brokers)
     configure(&configuration)
     let cluster = try await LocalKafkaCluster.start(configuration)
     do {

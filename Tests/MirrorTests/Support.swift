@@ -2,6 +2,7 @@ import Foundation
 import KafkaLog
 import LocalKafka
 import Logging
+import TestSupport
 import Testing
 
 @testable import Mirror
@@ -64,7 +65,7 @@ func withPair<Result>(_ body: (Pair) async throws -> Result) async throws -> Res
     var clusters: [LocalKafkaCluster] = []
     do {
         for name in ["eqiad", "codfw"] {
-            var configuration = LocalKafkaCluster.Configuration(dataDirectory: directory.appending(path: name))
+            var configuration = LocalKafkaCluster.Configuration(dataDirectory: directory.appending(path: name), brokers: try ownAddresses())
             try FileManager.default.createDirectory(at: configuration.dataDirectory, withIntermediateDirectories: true)
             configuration.logger = quiet
             clusters.append(try await LocalKafkaCluster.start(configuration))

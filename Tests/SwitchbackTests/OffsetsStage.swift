@@ -51,7 +51,7 @@ final class OffsetsStage: Sendable {
     }
 
     private static func start(_ name: String, _ directory: TemporaryDirectory) async throws -> LocalKafkaCluster {
-        var settings = LocalKafkaCluster.Configuration(dataDirectory: directory.file("kafka-\(name)"))
+        var settings = LocalKafkaCluster.Configuration(dataDirectory: directory.file("kafka-\(name)"), brokers: try ownAddresses())
         settings.logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         return try await LocalKafkaCluster.start(settings)
     }

@@ -46,20 +46,3 @@ public enum ChildProcess {
             errors: String(decoding: try Data(contentsOf: errorFile), as: UTF8.self))
     }
 }
-
-/// A TCP port on 127.0.0.1 that nothing listens on at the moment.
-public func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let result = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-            bind(descriptor, pointer, length) == 0 ? getsockname(descriptor, pointer, &length) : -1
-        }
-    }
-    guard result == 0 else { throw TestTimeout("no free port: errno \(errno)") }
-    return Int(UInt16(bigEndian: address.sin_port))
-}

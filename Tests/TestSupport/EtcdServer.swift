@@ -36,7 +36,7 @@ public final class EtcdServer: Sendable {
         directory = FileManager.default.temporaryDirectory.appending(path: "switchback-etcd-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         self.members = try (0..<members).map { index in
-            Member(name: "m\(index)", clientPort: try Self.freePort(), peerPort: try Self.freePort())
+            Member(name: "m\(index)", clientPort: try freePort(), peerPort: try freePort())
         }
         self.arguments = arguments
         self.scheme = tls ? "https" : "http"
@@ -212,22 +212,6 @@ public final class EtcdServer: Sendable {
     }
 
     /// A free port below the range that the kernel takes for outgoing connections, so that a killed member finds it free.
-    private static func freePort() throws -> Int {
-        for _ in 0..<100 {
-            let port = Int.random(in: 15000..<32000)
-            let socket = Foundation.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            defer { close(socket) }
-            var address = loopback(port)
-            let result = withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
-            if result == 0 { return port }
-        }
-        throw Failure(description: "no free port found")
-    }
-
     private static func loopback(_ port: Int) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
