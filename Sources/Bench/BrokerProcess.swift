@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import LocalKafka
 import Logging
@@ -58,10 +59,12 @@ struct BrokerProcess {
     private let process: ServingProcess
     private let directory: URL
 
-    static func start() throws -> BrokerProcess {
+    /// - Parameter roundTrip: how much longer than over loopback one to a broker takes.
+    static func start(brokers: Int = 1, roundTrip: Duration = .zero) throws -> BrokerProcess {
         let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        return BrokerProcess(process: try ServingProcess.start("broker", ["serve", directory.path]), directory: directory)
+        let arguments = ["serve", directory.path, "--brokers", "\(brokers)", "--round-trip", "\(roundTrip / .milliseconds(1))"]
+        return BrokerProcess(process: try ServingProcess.start("broker", arguments), directory: directory)
     }
 
     /// Ends the broker and removes its data.
@@ -70,12 +73,26 @@ struct BrokerProcess {
         try? FileManager.default.removeItem(at: directory)
     }
 
-    static func serve(in directory: URL) async throws {
-        var configuration = LocalKafkaCluster.Configuration(dataDirectory: directory)
-        configuration.logger.logLevel = .error
-        configuration.defaultPartitions = 1
-        let cluster = try await LocalKafkaCluster.start(configuration)
-        await ServingProcess.announce(cluster.bootstrapServers)
-        await cluster.stop()
+    /// The broker of a run, in a process of its own: it must not share the measured one's CPU time or memory.
+    struct Serve: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(shouldDisplay: false)
+        @Argument var directory: String
+        @Option var brokers = 1
+        @Option(help: "Milliseconds.") var roundTrip = 0.0
+
+        func run() async throws {
+            var proxies: [DelayProxy] = []
+            if roundTrip > 0 { for _ in 0..<brokers { proxies.append(try await .start(roundTrip: .microseconds(roundTrip * 1000))) } }
+            var configuration = LocalKafkaCluster.Configuration(
+                dataDirectory: URL(filePath: directory),
+                brokers: (0..<brokers).map { .init(advertisedPort: proxies.isEmpty ? nil : proxies[$0].port) })
+            configuration.logger.logLevel = .error
+            configuration.defaultPartitions = 1
+            let cluster = try await LocalKafkaCluster.start(configuration)
+            for (proxy, address) in zip(proxies, cluster.brokerAddresses) { proxy.lead(to: address.port) }
+            await ServingProcess.announce(cluster.bootstrapServers)
+            for proxy in proxies { await proxy.stop() }
+            await cluster.stop()
+        }
     }
 }

@@ -6,7 +6,7 @@ struct ChildResult: Codable {
     var bytes: Int64
     var seconds: Double
     var cpuSeconds: Double
-    /// MiB.
+    /// MiB; 0: not known.
     var peak: Double
     var steady: Double
 
@@ -14,12 +14,14 @@ struct ChildResult: Codable {
     /// Microseconds of CPU per record.
     var cpu: Double { cpuSeconds / Double(records) * 1e6 }
 
+    private static func known(_ memory: Double) -> Double? { memory > 0 ? memory : nil }
+
     /// The medians of several runs.
     static func side(_ name: String, _ runs: [ChildResult]) -> RowResult.Side {
         RowResult.Side(
             name: name, rate: Figures.median(runs.map(\.rate)),
             megabytesPerSecond: runs.allSatisfy({ $0.bytes > 0 }) ? Figures.median(runs.map { Double($0.bytes) / $0.seconds / 1e6 }) : nil,
-            cpu: Figures.median(runs.map(\.cpu)), peak: Figures.median(runs.map(\.peak)), steady: Figures.median(runs.map(\.steady)))
+            cpu: Figures.median(runs.map(\.cpu)), peak: known(Figures.median(runs.map(\.peak))), steady: known(Figures.median(runs.map(\.steady))))
     }
 }
 
@@ -28,11 +30,16 @@ enum ChildRun {
     struct Failure: Error, CustomStringConvertible { let description: String }
 
     /// Runs `arguments` to their end, and reads the result that they write to stdout.
-    /// - Parameter program: nil: this one.
-    static func run(_ arguments: [String], program: URL? = nil, within limit: Duration = .seconds(300)) throws -> ChildResult {
+    /// - Parameters:
+    ///   - program: nil: this one.
+    ///   - environment: variables that it has beside this process's own.
+    static func run(
+        _ arguments: [String], program: URL? = nil, environment: [String: String] = [:], within limit: Duration = .seconds(300)
+    ) throws -> ChildResult {
         let process = Process()
         process.executableURL = program ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments = arguments
+        if !environment.isEmpty { process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 } }
         let input = Pipe(), output = Pipe()
         process.standardInput = input
         process.standardOutput = output

@@ -153,6 +153,8 @@ struct Filling {
     let partitions: Int32
     let records: Int64
     let size: Int
+    /// Those that get records; nil: all.
+    var filled: [Int32]?
 
     func write(to servers: String) async throws {
         let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"])
@@ -161,9 +163,10 @@ struct Filling {
         await admin.close()
         let producer = try KafkaProducer(client)
         let value = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        let filled = filled ?? Array(0..<partitions)
         for start in stride(from: 0, to: records, by: Int(Self.chunk)) {
             let chunk = (start..<min(start + Self.chunk, records)).map {
-                ProducerRecord(topic: topic, partition: Int32($0 * Int64(partitions) / records), value: value)
+                ProducerRecord(topic: topic, partition: filled[Int($0 * Int64(filled.count) / records)], value: value)
             }
             for result in await producer.send(contentsOf: chunk) { _ = try result.get() }
         }

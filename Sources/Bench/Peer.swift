@@ -51,19 +51,12 @@ struct Peer {
 
     fileprivate static func python(_ venv: String) -> String { "\(venv)/bin/python3" }
 
-    func side(of runs: [ChildResult]) -> RowResult.Side {
-        RowResult.Side(
-            name: name, rate: Figures.median(runs.map(\.rate)),
-            megabytesPerSecond: runs.allSatisfy({ $0.bytes > 0 }) ? Figures.median(runs.map { Double($0.bytes) / $0.seconds / 1e6 }) : nil,
-            cpu: Figures.median(runs.map(\.cpu)), peak: Figures.median(runs.map(\.peak)))
-    }
-
     func run(_ servers: String, partitions: Int32, records: Int64, venv: String, directory: URL) throws -> ChildResult {
         guard tool != .kcat else { return try KcatRun(servers: servers, records: records, settings: settings).run() }
         let file = directory.appending(path: "\(tool.rawValue)-loop.py")
         try (PythonLoops.common + (tool == .confluent ? PythonLoops.confluent : PythonLoops.kafkaPython)).write(to: file, atomically: true, encoding: .utf8)
         return try ChildRun.run(
-            [Self.python(venv), file.path, servers, PeersCommand.topic, "\(partitions)", "\(records)", "\(batch)"] + settings,
+            [Self.python(venv), file.path, servers, ConsumeRow.topic, "\(partitions)", "\(records)", "\(batch)"] + settings,
             program: URL(filePath: "/usr/bin/env"))
     }
 }
@@ -80,7 +73,7 @@ struct KcatRun {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments =
-            ["kcat", "-C", "-q", "-b", servers, "-t", PeersCommand.topic, "-o", "beginning", "-c", "\(records)", "-f", "."]
+            ["kcat", "-C", "-q", "-b", servers, "-t", ConsumeRow.topic, "-o", "beginning", "-c", "\(records)", "-f", "."]
             + settings.flatMap { ["-X", $0] }
         let output = Pipe()
         process.standardOutput = output

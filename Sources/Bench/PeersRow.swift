@@ -16,7 +16,14 @@ struct PeersCommand: AsyncParsableCommand {
 
     /// KafkaLog's records per second to those of the fastest peer.
     static let floor = 1.0
-    static let topic = "bench"
+
+    private enum Side: Hashable {
+        case kafkaLog, c
+        /// By its place among those that are there.
+        case peer(Int)
+
+        static func all(_ peers: [Peer]) -> [Side] { [.kafkaLog, .c] + peers.indices.map(Side.peer) }
+    }
 
     func validate() throws {
         guard records >= 100_000, !size.isEmpty, size.allSatisfy({ $0 > 0 }), partitions > 1 else {
@@ -31,41 +38,33 @@ struct PeersCommand: AsyncParsableCommand {
             let broker = try BrokerProcess.start()
             defer { broker.stop() }
             Figures.note("writing \(records) records of \(size) bytes")
-            try await Filling(topic: Self.topic, partitions: partitions, records: records, size: size).write(to: broker.servers)
+            try await Filling(topic: ConsumeRow.topic, partitions: partitions, records: records, size: size).write(to: broker.servers)
             let result = try await RowOptions.withDirectory { try measure(found, missing, broker.servers, $0, size: size) }
             try options.finish(result)
         }
     }
 
     private func measure(_ peers: [Peer], _ missing: [String], _ servers: String, _ directory: URL, size: Int) throws -> RowResult {
-        var ours: [ChildResult] = [], c: [ChildResult] = [], theirs = peers.map { _ in [ChildResult]() }
-        for run in 0...options.runs {
-            Figures.note(run == 0 ? "warming up" : "run \(run) of \(options.runs)")
-            func read(_ reader: ConsumeChild.Reader) throws -> ChildResult {
-                try ChildRun.run(ConsumeChild.arguments(servers, Self.topic, partitions: partitions, records: records, reader: reader))
+        let rounds = try Rounds.measure(Side.all(peers), runs: options.runs) { side in
+            switch side {
+            case .kafkaLog, .c:
+                return try ChildRun.run(
+                    ConsumeChild.arguments(servers, ConsumeRow.topic, partitions: partitions, records: records, reader: side == .c ? .c : .kafkaLog))
+            case .peer(let index):
+                let peer = peers[index]
+                return try peer.run(servers, partitions: partitions, records: records / peer.share, venv: venv, directory: directory)
             }
-            let (mine, loop) = (try read(.kafkaLog), try read(.c))
-            let results = try peers.map { peer in
-                let count = records / peer.share
-                return try peer.run(servers, partitions: partitions, records: count, venv: venv, directory: directory)
-            }
-            guard run > 0 else { continue }
-            ours.append(mine)
-            c.append(loop)
-            for (index, result) in results.enumerated() { theirs[index].append(result) }
         }
-        let rates = theirs.map { Figures.median($0.map(\.rate)) }
-        let fastest = rates.indices.max { rates[$0] < rates[$1] }
+        let theirs = peers.indices.map(Side.peer)
+        let fastest = peers.indices.max { rounds.median(.peer($0), \.rate) < rounds.median(.peer($1), \.rate) }
         return RowResult(
             row: "a", name: "peers",
             load: "\(records) records of \(size) bytes, count-only, \(partitions) partitions, median of \(options.runs), each run a process of its own",
-            sides: [ChildResult.side("KafkaLog", ours), ChildResult.side("C, KafkaLog's settings", c)] + zip(peers, theirs).map { $0.side(of: $1) },
+            sides: [rounds.side("KafkaLog", .kafkaLog), rounds.side("C, KafkaLog's settings", .c)] + peers.indices.map { rounds.side(peers[$0].name, .peer($0)) },
             goals: fastest.map {
                 [
-                    .init(what: "KafkaLog to the fastest peer (\(peers[$0].name))", value: Figures.median(ours.map(\.rate)) / rates[$0], atLeast: Self.floor),
-                    .init(
-                        what: "CPU per record, the cheapest peer to KafkaLog",
-                        value: (theirs.map { Figures.median($0.map(\.cpu)) }.min() ?? .nan) / Figures.median(ours.map(\.cpu))),
+                    .init(what: "KafkaLog to the fastest peer (\(peers[$0].name))", value: rounds.ratio(.kafkaLog, to: .peer($0)), atLeast: Self.floor),
+                    .init(what: "CPU per record, the cheapest peer to KafkaLog", value: rounds.inverse(.kafkaLog, to: theirs, \.cpu)),
                 ]
             } ?? [],
             remark: remark(missing))
@@ -73,6 +72,6 @@ struct PeersCommand: AsyncParsableCommand {
 
     private func remark(_ missing: [String]) -> String {
         "The peers' time runs from assign() to the last record, kcat's from its first to its last block of output; kcat's CPU time has its start in it. "
-            + "Where a peer reads a part of the records, its name says so. Not measured: \((missing + ["franz-go (no Go toolchain is asked for)"]).joined(separator: ", "))."
+            + "Where a peer reads a part of the records, its name says so. Not measured: \((missing + ["franz-go (Go), swift-kafka-client: neither Debian nor pip has them"]).joined(separator: ", "))."
     }
 }

@@ -8,27 +8,28 @@ import KafkaLog
 /// queue does to the flow decides here, not what reading costs.
 struct WorkCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "work", abstract: "Measures reading with a microsecond of work per record, through KafkaLog and in C loops.")
+        commandName: "work",
+        abstract: "Measures reading with a microsecond of work per record, through KafkaLog and in C loops: from one broker and from three, and on the librdkafka that pip has.")
 
     @Option(help: "Records that one run reads (at least 100000).") var records: Int64 = 1_000_000
     @Option(parsing: .upToNextOption, help: "Bytes of a record's value (at least 1); each one given is a row.") var size: [Int] = [512, 100]
-    @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
+    @Option(help: "Partitions (at least 6).") var partitions: Int32 = 6
     @Option(help: "Microseconds of work per record (above 0).") var work: Double = 1
+    @Option(help: "Environment of Python whose confluent-kafka brings a librdkafka along (`make peers-venv` makes it).") var venv = ".build/bench-venv"
     @OptionGroup var options: RowOptions
 
     /// KafkaLog's records per second to those of the best C loop.
     static let floor = 0.9
     /// MiB.
     static let memoryBound = 64.0
-    private static let topic = "bench"
 
     private enum Side: String, CaseIterable {
         case woken = "C, KafkaLog's settings"
+        case counting = "KafkaLog, work in the loop"
+        case handler = "KafkaLog, work in an async handler"
         case refreshing = "C, the same, metadata every 30 ms"
         case boundless = "C, a queue that is never full"
         case plain = "C, librdkafka's own settings"
-        case counting = "KafkaLog, work in the loop"
-        case handler = "KafkaLog, work in an async handler"
 
         var isOurs: Bool { self == .counting || self == .handler }
 
@@ -51,48 +52,73 @@ struct WorkCommand: AsyncParsableCommand {
         }
     }
 
+    /// What one row reads, and with what.
+    private struct Case {
+        var size: Int
+        var brokers = 1
+        /// A librdkafka that takes the place of the one that this program is linked to; nil: none does.
+        var library: URL?
+        var says: String {
+            (brokers > 1 ? ", \(brokers) brokers of which one has nothing to read" : "") + (library == nil ? "" : ", on the librdkafka of confluent-kafka-python")
+        }
+        /// Waking its thread by metadata is for those that have no setting for a full queue.
+        var sides: [Side] { library == nil ? Side.allCases : Side.allCases.filter { $0 != .refreshing } }
+    }
+
     func validate() throws {
-        guard records >= 100_000, !size.isEmpty, size.allSatisfy({ $0 > 0 }), partitions > 1, work > 0 else {
-            throw ValidationError("records must be at least 100000, size at least 1, partitions at least 2, work above 0")
+        guard records >= 100_000, !size.isEmpty, size.allSatisfy({ $0 > 0 }), partitions > 5, work > 0 else {
+            throw ValidationError("records must be at least 100000, size at least 1, partitions at least 6, work above 0")
         }
     }
 
     func run() async throws {
-        for size in size {
-            let broker = try BrokerProcess.start()
+        var cases = size.map { Case(size: $0) } + [Case(size: size[0], brokers: 3)]
+        if let library = Self.library(venv) { cases.append(Case(size: size[0], library: library)) } else {
+            Figures.note("no librdkafka in \(venv): only the installed one is measured")
+        }
+        for one in cases {
+            let broker = try BrokerProcess.start(brokers: one.brokers)
             defer { broker.stop() }
-            Figures.note("writing \(records) records of \(size) bytes")
-            try await Filling(topic: Self.topic, partitions: partitions, records: records, size: size).write(to: broker.servers)
+            Figures.note("writing \(records) records of \(one.size) bytes\(one.says)")
+            // Leaders go round the brokers: the last one's partitions stay empty, and a request to it waits for its long poll.
+            let filled = one.brokers == 1 ? nil : (0..<partitions).filter { Int($0) % one.brokers != one.brokers - 1 }
+            try await Filling(topic: ConsumeRow.topic, partitions: partitions, records: records, size: one.size, filled: filled).write(to: broker.servers)
             let turns = max(1, Int64(work * cbaseline_turns_per_microsecond()))
-            try options.finish(try measure(broker.servers, size: size, turns: turns))
+            try options.finish(try measure(broker.servers, one, turns: turns))
         }
     }
 
-    private func measure(_ servers: String, size: Int, turns: Int64) throws -> RowResult {
-        var results: [Side: [ChildResult]] = [:]
-        for run in 0...options.runs {
-            Figures.note(run == 0 ? "warming up" : "run \(run) of \(options.runs)")
-            // Who goes first changes: whatever drifts meets all.
-            for side in run % 2 == 0 ? Side.allCases : Side.allCases.reversed() {
-                let one = try ChildRun.run(
-                    ConsumeChild.arguments(
-                        servers, Self.topic, partitions: partitions, records: records, settings: side.settings(servers), reader: side.reader, turns: turns))
-                if run > 0 { results[side, default: []].append(one) }
-            }
+    /// A wheel keeps the libraries that it brings along beside its package.
+    private static func library(_ venv: String) -> URL? {
+        let manager = FileManager.default
+        let lib = URL(filePath: venv).appending(path: "lib")
+        let pythons = (try? manager.contentsOfDirectory(at: lib, includingPropertiesForKeys: nil)) ?? []
+        let found = pythons.flatMap { python in
+            let libraries = python.appending(path: "site-packages").appending(path: "confluent_kafka.libs")
+            return (try? manager.contentsOfDirectory(at: libraries, includingPropertiesForKeys: nil)) ?? []
         }
-        func median(_ side: Side, _ value: (ChildResult) -> Double) -> Double { Figures.median((results[side] ?? []).map(value)) }
-        let rivals = Side.allCases.filter { !$0.isOurs }
-        let best = rivals.map { median($0, \.rate) }.max() ?? .nan
-        let cheapest = rivals.map { median($0, \.cpu) }.min() ?? .nan
+        return found.first { $0.lastPathComponent.hasPrefix("librdkafka") }
+    }
+
+    private func measure(_ servers: String, _ one: Case, turns: Int64) throws -> RowResult {
+        let environment = one.library.map { ["LD_PRELOAD": $0.path] } ?? [:]
+        let rounds = try Rounds.measure(one.sides, runs: options.runs) { side in
+            try ChildRun.run(
+                ConsumeChild.arguments(
+                    servers, ConsumeRow.topic, partitions: partitions, records: records, settings: side.settings(servers), reader: side.reader, turns: turns),
+                environment: environment)
+        }
+        let rivals = one.sides.filter { !$0.isOurs }
         return RowResult(
             row: "b", name: "work",
-            load: "\(records) records of \(size) bytes, \(partitions) partitions, \(String(format: "%g", work)) µs of work each, median of \(options.runs), each run a process of its own",
-            sides: Side.allCases.map { ChildResult.side($0.rawValue, results[$0] ?? []) },
+            load: "\(records) records of \(one.size) bytes\(one.says), \(partitions) partitions, \(String(format: "%g", work)) µs of work each, median of \(options.runs), each run a process of its own",
+            sides: one.sides.map { rounds.side($0.rawValue, $0) },
             goals: [
-                .init(what: "async handler to the best C loop", value: median(.handler, \.rate) / best, atLeast: Self.floor),
-                .init(what: "work in the loop to the best C loop", value: median(.counting, \.rate) / best),
-                .init(what: "CPU per record, the cheapest C loop to async handler", value: cheapest / median(.handler, \.cpu)),
-                .init(what: "async handler, peak", value: median(.handler, \.peak), atMost: Self.memoryBound, unit: " MiB"),
-            ])
+                .init(what: "async handler to the best C loop", value: rounds.ratio(.handler, to: rivals, \.rate), atLeast: Self.floor),
+                .init(what: "work in the loop to the best C loop", value: rounds.ratio(.counting, to: rivals, \.rate)),
+                .init(what: "CPU per record, the cheapest C loop to async handler", value: rounds.inverse(.handler, to: rivals, \.cpu)),
+                .init(what: "async handler, peak", value: rounds.median(.handler, \.peak), atMost: Self.memoryBound, unit: " MiB"),
+            ],
+            remark: one.library.map { "The library: \($0.lastPathComponent)." })
     }
 }

@@ -12,6 +12,7 @@ enum BrokerDistance {
     /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
     /// (64 MiB, 100,000 records), which must last for a round trip.
     static let nearQueue = ["queued.max.messages.kbytes": "12288", "queued.min.messages": "30000"]
+    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
     private static let looks = 3
@@ -20,7 +21,7 @@ enum BrokerDistance {
     /// librdkafka settings for consumers of these brokers.
     static func settings(for servers: [String]) -> [String: String] {
         guard let server = servers.first(where: { !$0.isEmpty }), let time = roundTrip(to: server), time < near else { return [:] }
-        return nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
+        return nearSettings
     }
 
     /// What opening a TCP connection to `server` (`host:port`) takes, its name looked up already; nil: there is none within the limit. Blocks for

@@ -84,6 +84,9 @@ public actor KafkaConsumer {
         return speedDefaults.merging(BrokerDistance.settings(for: configuration.bootstrapServers)) { $1 }
     }
 
+    /// What suits brokers that are close by, wherever they are: for measuring.
+    @_spi(Measuring) public static var speedDefaultsOfNear: [String: String] { speedDefaults.merging(BrokerDistance.nearSettings) { $1 } }
+
     /// Whether this librdkafka knows `fetch.queue.backoff.ms` (2.2 and later).
     public static let hasQueueBackoff = ClientSettings().setIfKnown("fetch.queue.backoff.ms", "10")
 

@@ -9,9 +9,12 @@ extension LocalKafkaCluster {
             public var host: String
             /// 0 takes a free port, which the broker keeps until the cluster is stopped.
             public var port: Int
-            public init(host: String = "127.0.0.1", port: Int = 0) {
+            /// The port that clients are told to connect to, as with Kafka's `advertised.listeners`: that of a proxy before this broker. nil: its own.
+            public var advertisedPort: Int?
+            public init(host: String = "127.0.0.1", port: Int = 0, advertisedPort: Int? = nil) {
                 self.host = host
                 self.port = port
+                self.advertisedPort = advertisedPort
             }
         }
 

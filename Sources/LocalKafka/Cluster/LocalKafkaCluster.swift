@@ -94,14 +94,14 @@ public final class LocalKafkaCluster: Sendable {
 
     /// What clients take as `bootstrap.servers`.
     public var bootstrapServers: String {
-        brokerAddresses.map { "\($0.host):\($0.port)" }.joined(separator: ",")
+        brokers.withLock { $0.map { "\($0.address.host):\($0.address.advertisedPort ?? $0.address.port)" } }.joined(separator: ",")
     }
 
-    /// The brokers that are running, with where they listen.
+    /// The brokers that are running, with where clients connect to.
     public var runningBrokers: [(id: Int32, host: String, port: Int)] {
         brokers.withLock { brokers in
             brokers.enumerated().compactMap { index, broker in
-                broker.server == nil ? nil : (Int32(index + 1), broker.address.host, broker.address.port)
+                broker.server == nil ? nil : (Int32(index + 1), broker.address.host, broker.address.advertisedPort ?? broker.address.port)
             }
         }
     }

@@ -1,0 +1,64 @@
+import ArgumentParser
+import Demo
+import Foundation
+@_spi(Measuring) import KafkaLog
+
+/// Row (a) from afar: reading, count-only, from a broker that is some milliseconds away. What KafkaLog chooses for how far away its brokers are must
+/// be as good as what it doesn't choose.
+struct DistanceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "distance", abstract: "Measures reading from brokers that are some milliseconds away, through KafkaLog and in C loops.")
+
+    @Option(parsing: .upToNextOption, help: "Milliseconds of round trip (above 0, at most 1000); each one given is a row.") var milliseconds: [Double] = [1, 5, 30]
+    @Option(help: "Records that one run reads (at least 100000).") var records: Int64 = 1_000_000
+    @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
+    @Option(help: "Partitions (at least 2).") var partitions: Int32 = 6
+    @OptionGroup var options: RowOptions
+
+    /// KafkaLog's records per second to those of the best C loop.
+    static let floor = 0.9
+
+    private enum Side: String, CaseIterable {
+        case chosen = "C, KafkaLog's settings"
+        case counting = "KafkaLog, count-only"
+        case near = "C, what suits a broker close by"
+        case plain = "C, librdkafka's own settings"
+    }
+
+    func validate() throws {
+        guard milliseconds.allSatisfy({ $0 > 0 && $0 <= 1000 }), !milliseconds.isEmpty, records >= 100_000, size > 0, partitions > 1 else {
+            throw ValidationError("milliseconds must be above 0 and at most 1000, records at least 100000, size at least 1, partitions at least 2")
+        }
+    }
+
+    func run() async throws {
+        for distance in milliseconds {
+            let broker = try BrokerProcess.start(roundTrip: .microseconds(distance * 1000))
+            defer { broker.stop() }
+            Figures.note("writing \(records) records of \(size) bytes, \(String(format: "%g", distance)) ms away")
+            try await Filling(topic: ConsumeRow.topic, partitions: partitions, records: records, size: size).write(to: broker.servers)
+            try options.finish(try measure(broker.servers, distance))
+        }
+    }
+
+    private func measure(_ servers: String, _ distance: Double) throws -> RowResult {
+        let near = KafkaConsumer.speedDefaultsOfNear.map { "\($0)=\($1)" }
+        let results = try Rounds.measure(Side.allCases, runs: options.runs) { side in
+            let (reader, settings): (ConsumeChild.Reader, [String]) =
+                switch side {
+                case .chosen: (.c, [])
+                case .counting: (.kafkaLog, [])
+                case .near: (.c, near)
+                case .plain: (.plainC, [])
+                }
+            return try ChildRun.run(
+                ConsumeChild.arguments(servers, ConsumeRow.topic, partitions: partitions, records: records, settings: settings, reader: reader))
+        }
+        return RowResult(
+            row: "a", name: String(format: "distance, %g ms", distance),
+            load: "\(records) records of \(size) bytes, count-only, \(partitions) partitions, median of \(options.runs), each run a process of its own",
+            sides: Side.allCases.map { results.side($0.rawValue, $0) },
+            goals: [.init(what: "KafkaLog to the best C loop", value: results.ratio(.counting, to: .chosen, .near, .plain), atLeast: Self.floor)],
+            remark: "A proxy makes every byte late, half of the time on each way; it knows nothing of TCP's windows, so that only round trips cost.")
+    }
+}
