@@ -144,7 +144,7 @@ let package = Package(
             dependencies: ["Drill", "Demo", "LocalKafka", "Handover", "Checkpoints", "KafkaLog", "TestSupport", logging],
             exclude: ["Golden"], swiftSettings: strict),
         .testTarget(name: "SwitchbackTests", dependencies: ["Handover", "KafkaLog", "Checkpoints", "LocalKafka", "TestSupport", logging], swiftSettings: strict),
-        .testTarget(name: "BenchTests", dependencies: ["Bench", "Demo", "KafkaLog"], swiftSettings: strict),
+        .testTarget(name: "BenchTests", dependencies: ["Bench", "Demo", "KafkaLog", "LocalKafka", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "SimulationTests", dependencies: ["Simulate", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",

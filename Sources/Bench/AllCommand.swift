@@ -13,7 +13,7 @@ struct AllCommand: AsyncParsableCommand {
     @Flag(help: "Exit with status 1 when a goal is not met, or a row failed.") var check = false
 
     /// Commands that write a `RowResult`, in the order of the report.
-    static let rows = ["run", "peers", "work", "rules", "actions", "checkpoints", "produce", "mirror", "plan", "handover", "memory", "growth"]
+    static let rows = ["run", "peers", "distance", "work", "rules", "actions", "checkpoints", "produce", "mirror", "plan", "handover", "memory", "growth"]
     /// Those with one side, which is measured once.
     private static let once: Set<String> = ["plan", "handover"]
 

@@ -59,10 +59,19 @@ struct BrokerProcess {
     private let process: ServingProcess
     private let directory: URL
 
-    /// - Parameter roundTrip: how much longer than over loopback one to a broker takes.
-    static func start(brokers: Int = 1, roundTrip: Duration = .zero) throws -> BrokerProcess {
+    static func start(brokers: Int = 1) throws -> BrokerProcess {
         let directory = FileManager.default.temporaryDirectory.appending(path: "switchback-bench-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        return try start(directory, brokers: brokers)
+    }
+
+    /// Starts it again, with what it has, so far away that a round trip takes so much longer than over loopback.
+    func again(roundTrip: Duration) throws -> BrokerProcess {
+        process.stop()
+        return try Self.start(directory, roundTrip: roundTrip)
+    }
+
+    private static func start(_ directory: URL, brokers: Int = 1, roundTrip: Duration = .zero) throws -> BrokerProcess {
         let arguments = ["serve", directory.path, "--brokers", "\(brokers)", "--round-trip", "\(roundTrip / .milliseconds(1))"]
         return BrokerProcess(process: try ServingProcess.start("broker", arguments), directory: directory)
     }

@@ -155,9 +155,11 @@ struct Filling {
     let size: Int
     /// Those that get records; nil: all.
     var filled: [Int32]?
+    /// Of a record batch, at most; nil: librdkafka's own choice, nearly a million.
+    var batchBytes: Int?
 
     func write(to servers: String) async throws {
-        let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"])
+        let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"].merging(batchBytes.map { ["batch.size": "\($0)"] } ?? [:]) { $1 })
         let admin = try KafkaAdmin(client)
         for result in try await admin.createTopics([NewTopic(topic, partitions: partitions)], timeout: .seconds(60)).values { try result.get() }
         await admin.close()

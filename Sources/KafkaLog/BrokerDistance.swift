@@ -5,8 +5,10 @@ import Synchronization
 /// How far away the brokers are, which decides how much one fetch should bring: close by, small fetches keep a batch in the processor's cache;
 /// from afar they would cost a round trip each.
 enum BrokerDistance {
-    /// A round trip of less than this is close by.
+    /// A connection that opens in less than this is close by, …
     static let near = Duration.microseconds(500)
+    /// … unless a request takes longer than this: then a proxy is close by, and the broker is not. A broker's own work is in it.
+    static let nearAnswer = Duration.milliseconds(1)
     /// Bytes of a partition in one fetch from close by. Elsewhere librdkafka's own default (1 MiB) holds.
     static let nearFetchBytes = 131_072
     /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
@@ -18,32 +20,46 @@ enum BrokerDistance {
     private static let looks = 3
     private static let portUnlessGiven = "9092"
 
+    /// The shortest of a few looks: a busy machine makes one of them long.
+    struct RoundTrip: Sendable, Equatable {
+        /// Opening a TCP connection, the name looked up already.
+        var connection: Duration
+        /// From a request to its answer, which is the limit where none came; nil: no request was made.
+        var answer: Duration?
+
+        var isNear: Bool { connection < near && (answer ?? .zero) < nearAnswer }
+    }
+
     /// librdkafka settings for consumers of these brokers.
-    static func settings(for servers: [String]) -> [String: String] {
-        guard let server = servers.first(where: { !$0.isEmpty }), let time = roundTrip(to: server), time < near else { return [:] }
+    static func settings(for client: KafkaClientConfiguration) -> [String: String] {
+        // Behind TLS nothing can be asked without a handshake, so there a connection must do.
+        let isPlain = !(client.settings["security.protocol"] ?? "plaintext").lowercased().hasSuffix("ssl")
+        guard let server = client.bootstrapServers.first(where: { !$0.isEmpty }), let trip = roundTrip(to: server, asking: isPlain), trip.isNear else {
+            return [:]
+        }
         return nearSettings
     }
 
-    /// What opening a TCP connection to `server` (`host:port`) takes, its name looked up already; nil: there is none within the limit. Blocks for
-    /// the limit at most.
-    static func roundTrip(to server: String) -> Duration? {
+    /// What a round trip to `server` (`host:port`) takes; nil: there is no connection within the limit. Blocks for the limit at most.
+    static func roundTrip(to server: String, asking: Bool) -> RoundTrip? {
         final class Answer: Sendable {
-            let value = Mutex<Duration?>(nil)
+            let value = Mutex<RoundTrip?>(nil)
             let isThere = DispatchSemaphore(value: 0)
         }
         let answer = Answer()
         // A name's lookup can't be given a limit, so it is left behind on a thread of its own.
         let started = spawnThread(name: "distance") {
-            // The shortest of a few: a busy machine makes one of them long.
-            let times = (0..<looks).compactMap { _ in connect(server) }
-            answer.value.withLock { $0 = times.min() }
+            let trips = (0..<looks).compactMap { _ in look(server, asking: asking) }
+            answer.value.withLock { value in
+                value = trips.map(\.connection).min().map { RoundTrip(connection: $0, answer: trips.compactMap(\.answer).min()) }
+            }
             answer.isThere.signal()
         }
         guard started == 0, answer.isThere.wait(timeout: .now() + .nanoseconds(Int(limit.nanoseconds))) == .success else { return nil }
         return answer.value.withLock { $0 }
     }
 
-    private static func connect(_ server: String) -> Duration? {
+    private static func look(_ server: String, asking: Bool) -> RoundTrip? {
         let colon = server.lastIndex(of: ":")
         let hasPort = colon.map { !server.hasSuffix("]") && server.firstIndex(of: ":") == $0 || server[..<$0].hasSuffix("]") } ?? false
         var host = String(hasPort ? server[..<(colon ?? server.endIndex)] : server[...])
@@ -63,6 +79,19 @@ enum BrokerDistance {
             var wanted = pollfd(fd: socket, events: Int16(POLLOUT), revents: 0)
             guard poll(&wanted, 1, limit.timeoutMilliseconds) == 1, wanted.revents & Int16(POLLERR | POLLHUP) == 0 else { return nil }
         }
-        return start.duration(to: .now)
+        let connection = start.duration(to: .now)
+        return RoundTrip(connection: connection, answer: asking && connection < near ? ask(socket) ?? limit : nil)
+    }
+
+    /// ApiVersions, version 0, without a client id: every broker answers it before anything else, also before SASL (KIP-35).
+    private static let request: [UInt8] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
+
+    private static func ask(_ socket: Int32) -> Duration? {
+        let start = ContinuousClock.now
+        guard send(socket, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }
+        var wanted = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        guard poll(&wanted, 1, limit.timeoutMilliseconds) == 1 else { return nil }
+        var first: UInt8 = 0
+        return recv(socket, &first, 1, 0) == 1 ? start.duration(to: .now) : nil
     }
 }

@@ -81,7 +81,7 @@ public actor KafkaConsumer {
     public static func speedDefaults(for configuration: KafkaClientConfiguration) -> [String: String] {
         let names = ["fetch.message.max.bytes", "max.partition.fetch.bytes", "fetch.max.bytes"]
         guard configuration.settings.keys.allSatisfy({ !names.contains($0) }) else { return speedDefaults }
-        return speedDefaults.merging(BrokerDistance.settings(for: configuration.bootstrapServers)) { $1 }
+        return speedDefaults.merging(BrokerDistance.settings(for: configuration)) { $1 }
     }
 
     /// What suits brokers that are close by, wherever they are: for measuring.
