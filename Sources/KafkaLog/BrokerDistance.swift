@@ -34,10 +34,15 @@ enum BrokerDistance {
     static func settings(for client: KafkaClientConfiguration) -> [String: String] {
         // Behind TLS nothing can be asked without a handshake, so there a connection must do.
         let isPlain = !(client.settings["security.protocol"] ?? "plaintext").lowercased().hasSuffix("ssl")
-        guard let server = client.bootstrapServers.first(where: { !$0.isEmpty }), let trip = roundTrip(to: server, asking: isPlain), trip.isNear else {
+        guard let server = first(of: client), let trip = roundTrip(to: server, asking: isPlain), trip.isNear else {
             return [:]
         }
         return nearSettings
+    }
+
+    /// The broker that is asked. One of the servers may be a list, as librdkafka takes it.
+    static func first(of client: KafkaClientConfiguration) -> String? {
+        client.bootstrapServers.flatMap { $0.split(separator: ",") }.map { String($0.filter { !$0.isWhitespace }) }.first { !$0.isEmpty }
     }
 
     /// What a round trip to `server` (`host:port`) takes; nil: there is no connection within the limit. Blocks for the limit at most.

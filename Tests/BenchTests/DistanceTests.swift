@@ -44,6 +44,15 @@ struct DistanceTests {
         for one in [proxy, mute] { await one.stop() }
     }
 
+    @Test("Brokers in one text are as good as brokers one by one")
+    func lists() throws {
+        let (port, other) = (try freePort(), try freePort())
+        for servers in [["127.0.0.1:\(port)"], ["127.0.0.1:\(port), 127.0.0.1:\(other)"], ["", "127.0.0.1:\(port)"]] {
+            #expect(BrokerDistance.first(of: KafkaClientConfiguration(bootstrapServers: servers)) == "127.0.0.1:\(port)")
+        }
+        #expect(BrokerDistance.first(of: KafkaClientConfiguration(bootstrapServers: [" ", ","])) == nil)
+    }
+
     @Test("What is near", arguments: [(0.1, 0.3, true), (0.1, nil, true), (0.6, nil, false), (0.1, 1.2, false), (0.6, 0.3, false)] as [(Double, Double?, Bool)])
     func decision(_ connection: Double, _ answer: Double?, _ isNear: Bool) {
         let trip = BrokerDistance.RoundTrip(connection: .milliseconds(connection), answer: answer.map { .milliseconds($0) })
