@@ -104,7 +104,30 @@ public struct HandoverController: Sendable {
     /// How often a change that others overtook is tried again.
     private static let changeAttempts = 10
 
+    /// For so long after it first did not answer the store is asked again before a change is given up.
+    private static let storePatience = Duration.seconds(5)
+    private static let changePause = Duration.milliseconds(250)
+
+    /// Where the store does not answer for a moment, and surely did nothing, everything is looked at again, and made anew: an author's time is when
+    /// it happened, not when it was asked for.
     private func change(
+        _ key: AssignmentKey, _ next: (Assignment) throws(HandoverRefusal) -> Assignment?
+    ) async throws -> StoredAssignment {
+        var deadline: UInt64?
+        while true {
+            do { return try await changeAtOnce(key, next) } catch let error as StoreError where error.kind == .unavailable {
+                let now = clock.monotonic()
+                guard now < deadline ?? .max else { throw error }
+                if deadline == nil {
+                    deadline = now &+ Self.storePatience.nanoseconds
+                    logger.warning("The store does not answer; trying on", metadata: ["error": "\(error)", "for": "\(Self.storePatience)"])
+                }
+                try await clock.sleep(Self.changePause)
+            }
+        }
+    }
+
+    private func changeAtOnce(
         _ key: AssignmentKey, _ next: (Assignment) throws(HandoverRefusal) -> Assignment?
     ) async throws -> StoredAssignment {
         for _ in 0..<Self.changeAttempts {
@@ -151,9 +174,9 @@ public struct HandoverController: Sendable {
             }
             guard clock.monotonic() < deadline else { throw TimedOut(key: key, progress: last) }
             CrashPoints.hit(.waiting)
-            // Reading thousands of checkpoints takes a while: the store rests for as long as that took.
+            // Reading thousands of checkpoints takes a while: the store rests for as long as that took, but not for as long as it was away.
             let took = Duration.nanoseconds(Int64(clamping: clock.monotonic() &- asked))
-            try await clock.sleep(max(interval, took))
+            try await clock.sleep(max(interval, min(took, Self.storePause)))
         }
     }
 

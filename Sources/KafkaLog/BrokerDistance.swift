@@ -11,10 +11,12 @@ enum BrokerDistance {
     static let nearAnswer = Duration.milliseconds(1)
     /// Bytes of a partition in one fetch from close by. Elsewhere librdkafka's own default (1 MiB) holds.
     static let nearFetchBytes = 131_072
+    /// Bytes of a fetch of hundreds of partitions: librdkafka's own 50 MiB would be taken at once, and are in no cache, either.
+    static let nearFetchLimit = 8_388_608
     /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
     /// (64 MiB, 100,000 records), which must last for a round trip.
     static let nearQueue = ["queued.max.messages.kbytes": "12288", "queued.min.messages": "30000"]
-    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
+    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes), "fetch.max.bytes": String(nearFetchLimit)]) { $1 }
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
     private static let looks = 3
@@ -34,10 +36,16 @@ enum BrokerDistance {
     static func settings(for client: KafkaClientConfiguration) -> [String: String] {
         // Behind TLS nothing can be asked without a handshake, so there a connection must do.
         let isPlain = !(client.settings["security.protocol"] ?? "plaintext").lowercased().hasSuffix("ssl")
-        guard let server = first(of: client), let trip = roundTrip(to: server, asking: isPlain), trip.isNear else {
-            return [:]
-        }
-        return nearSettings
+        guard let server = first(of: client) else { return [:] }
+        let trip = roundTrip(to: server, asking: isPlain)
+        let isNear = trip?.isNear ?? false
+        client.logger.debug(
+            "looked how far away the brokers are",
+            metadata: [
+                "server": "\(server)", "connection": "\(trip.map { "\($0.connection)" } ?? "none")", "answer": "\(trip?.answer.map { "\($0)" } ?? "not asked")",
+                "taken for": isNear ? "close by" : "far away",
+            ])
+        return isNear ? nearSettings : [:]
     }
 
     /// The broker that is asked. One of the servers may be a list, as librdkafka takes it.
@@ -46,7 +54,7 @@ enum BrokerDistance {
     }
 
     /// What a round trip to `server` (`host:port`) takes; nil: there is no connection within the limit. Blocks for the limit at most.
-    static func roundTrip(to server: String, asking: Bool) -> RoundTrip? {
+    static func roundTrip(to server: String, asking: Bool, within limit: Duration = limit) -> RoundTrip? {
         final class Answer: Sendable {
             let value = Mutex<RoundTrip?>(nil)
             let isThere = DispatchSemaphore(value: 0)
@@ -54,7 +62,10 @@ enum BrokerDistance {
         let answer = Answer()
         // A name's lookup can't be given a limit, so it is left behind on a thread of its own.
         let started = spawnThread(name: "distance") {
-            let trips = (0..<looks).compactMap { _ in look(server, asking: asking) }
+            var trips: [RoundTrip] = []
+            for _ in 0..<looks where trips.last?.isNear != true {
+                if let trip = look(server, asking: asking, within: limit) { trips.append(trip) }
+            }
             answer.value.withLock { value in
                 value = trips.map(\.connection).min().map { RoundTrip(connection: $0, answer: trips.compactMap(\.answer).min()) }
             }
@@ -64,34 +75,45 @@ enum BrokerDistance {
         return answer.value.withLock { $0 }
     }
 
-    private static func look(_ server: String, asking: Bool) -> RoundTrip? {
-        let colon = server.lastIndex(of: ":")
-        let hasPort = colon.map { !server.hasSuffix("]") && server.firstIndex(of: ":") == $0 || server[..<$0].hasSuffix("]") } ?? false
-        var host = String(hasPort ? server[..<(colon ?? server.endIndex)] : server[...])
-        if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
-        let port = hasPort ? colon.map { String(server[server.index(after: $0)...]) } ?? portUnlessGiven : portUnlessGiven
+    private static func look(_ server: String, asking: Bool, within limit: Duration) -> RoundTrip? {
+        let (host, port) = parts(of: server)
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var found: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(host, port, &hints, &found) == 0, let first = found else { return nil }
-        defer { freeaddrinfo(first) }
-        let socket = socket(first.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard getaddrinfo(host, port, &hints, &found) == 0 else { return nil }
+        defer { freeaddrinfo(found) }
+        // As librdkafka does: where one address of a name refuses, the next is tried.
+        for address in sequence(first: found, next: { $0?.pointee.ai_next }).prefix(while: { $0 != nil }) {
+            if let address, let trip = look(address.pointee, asking: asking, within: limit) { return trip }
+        }
+        return nil
+    }
+
+    /// `[protocol://]host[:port]`, an IPv6 address in brackets or not.
+    static func parts(of server: String) -> (host: String, port: String) {
+        let rest = server.firstRange(of: "://").map { String(server[$0.upperBound...]) } ?? server
+        func bare(_ host: some StringProtocol) -> String { host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : String(host) }
+        guard let colon = rest.lastIndex(of: ":"), rest.firstIndex(of: ":") == colon || rest[..<colon].hasSuffix("]") else { return (bare(rest), portUnlessGiven) }
+        return (bare(rest[..<colon]), String(rest[rest.index(after: colon)...]))
+    }
+
+    private static func look(_ address: addrinfo, asking: Bool, within limit: Duration) -> RoundTrip? {
+        let socket = socket(address.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard socket >= 0 else { return nil }
         defer { close(socket) }
         let start = ContinuousClock.now
-        if Glibc.connect(socket, first.pointee.ai_addr, first.pointee.ai_addrlen) != 0 {
+        if Glibc.connect(socket, address.ai_addr, address.ai_addrlen) != 0 {
             guard errno == EINPROGRESS else { return nil }
             var wanted = pollfd(fd: socket, events: Int16(POLLOUT), revents: 0)
             guard poll(&wanted, 1, limit.timeoutMilliseconds) == 1, wanted.revents & Int16(POLLERR | POLLHUP) == 0 else { return nil }
         }
-        let connection = start.duration(to: .now)
-        return RoundTrip(connection: connection, answer: asking && connection < near ? ask(socket) ?? limit : nil)
+        return RoundTrip(connection: start.duration(to: .now), answer: asking ? ask(socket, within: limit) ?? limit : nil)
     }
 
     /// ApiVersions, version 0, without a client id: every broker answers it before anything else, also before SASL (KIP-35).
     private static let request: [UInt8] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
 
-    private static func ask(_ socket: Int32) -> Duration? {
+    private static func ask(_ socket: Int32, within limit: Duration) -> Duration? {
         let start = ContinuousClock.now
         guard send(socket, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return nil }
         var wanted = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)

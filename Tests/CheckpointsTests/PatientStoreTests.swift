@@ -28,9 +28,9 @@ struct PatientStoreTests {
 
     @Test("A moment without an answer is not noticed")
     func passing() async throws {
-        base.failNext(3, .unavailable)
-        let outcome = try await patient().commit(StoreTransaction(expected: [key: 0], writes: [key: .put([1])]))
-        guard case .committed = outcome else { throw StoreError(.refused, store: "test", message: "\(outcome)") }
+        _ = try await patient().commit(StoreTransaction(expected: [key: 0], writes: [key: .put([1])]))
+        base.failNext(3, .unavailable, [.get, .list])
+        #expect(try await patient().get(key)?.bytes == [1])
         base.failNext(2, .ambiguous, [.get, .list])
         #expect(try await patient().get(key)?.bytes == [1])
         base.failNext(2, .ambiguous, [.get, .list])
@@ -45,12 +45,17 @@ struct PatientStoreTests {
         #expect(base.calls(.get) == 6, "at 0, 1, 2, 3, 4 and 5 s")
     }
 
-    @Test("What may have taken effect, and what somebody has to mend, is not tried again", arguments: [StoreError.Kind.ambiguous, .refused, .corrupt, .misconfigured])
-    func unsafe(_ kind: StoreError.Kind) async throws {
+    @Test("What somebody has to mend is not asked for again", arguments: [StoreError.Kind.refused, .corrupt, .misconfigured])
+    func final(_ kind: StoreError.Kind) async throws {
         base.failAll(kind)
-        let error = await #expect(throws: StoreError.self) {
-            _ = try await patient().commit(StoreTransaction(expected: [key: 0], writes: [key: .put([1])]))
-        }
-        #expect(error?.kind == kind && base.calls(.commit) == 1)
+        let error = await #expect(throws: StoreError.self) { try await patient().get(key) }
+        #expect(error?.kind == kind && base.calls(.get) == 1)
+    }
+
+    @Test("A commit is made once: whoever writes makes it anew")
+    func commits() async throws {
+        base.failAll(.unavailable)
+        await #expect(throws: StoreError.self) { _ = try await patient().commit(StoreTransaction(expected: [key: 0], writes: [key: .put([1])])) }
+        #expect(base.calls(.commit) == 1)
     }
 }

@@ -14,6 +14,9 @@ struct CleanHandoverTests {
             $0.lag = .milliseconds(300)
             $0.partitions = 8
         }) { sites, _ in
+            // The first actions are of what the log held before: each partition has to have been acted on since.
+            try await sites.waitFor("200 events") { try sites.produced().count >= 200 }
+            try await sites.waitForAll()
             var starts: [(from: Datacenter, call: Int)] = []
             for (number, target) in [TwoSites.away, TwoSites.home, TwoSites.away, TwoSites.home].enumerated() {
                 starts.append((TwoSites.other(target), sites.callCount))

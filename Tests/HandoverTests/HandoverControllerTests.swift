@@ -2,6 +2,7 @@ import Checkpoints
 import Handover
 import KafkaLog
 import Logging
+import Synchronization
 import Testing
 
 @Suite("The handover controller")
@@ -10,6 +11,12 @@ struct HandoverControllerTests {
     private let codfw = Datacenter("codfw").unsafelyUnwrapped
     private let store = InMemoryStore()
     private let key = AssignmentKey(group: "g", origin: Datacenter("eqiad").unsafelyUnwrapped)
+
+    private var quiet: Logger {
+        var logger = Logger(label: "test")
+        logger.logLevel = .critical
+        return logger
+    }
 
     private var controller: HandoverController {
         HandoverController(store: store, interval: .milliseconds(5), logger: Logger(label: "test")) {
@@ -54,6 +61,21 @@ struct HandoverControllerTests {
         await #expect(throws: HandoverController.TimedOut.self) { try await controller.carryThrough(key, timeout: .milliseconds(50)) }
         let moved = try #require(try await AssignmentStore(store).load(key))
         #expect(moved.assignment.epoch == 2 && moved.assignment.owner == codfw)
+    }
+
+    @Test("A store that does not answer for a moment does not end an order to move; what is written says when it was written")
+    func storeAway() async throws {
+        _ = try await begin()
+        store.failNext(2, .unavailable, [.commit])
+        let times = Mutex<Int64>(10)
+        let controller = HandoverController(store: store, interval: .milliseconds(5), logger: quiet) {
+            Assignment.Author(name: "op", now: MillisecondTimestamp(clamped: times.withLock { $0 += 1; return $0 }))
+        }
+        let moved = try await controller.failover(key, to: codfw).assignment
+        #expect(moved.owner == codfw && moved.epoch == 2 && moved.since.milliseconds == 13)
+        store.failNext(1, .refused, [.commit])
+        await #expect(throws: StoreError.self) { try await controller.failover(key, to: eqiad) }
+        #expect(try await AssignmentStore(store).load(key)?.assignment.epoch == 2)
     }
 
     @Test("Checkpoints of a topic that nobody reads any more do not hold up a drain")

@@ -211,7 +211,6 @@ public final class EtcdServer: Sendable {
         return socket
     }
 
-    /// A free port below the range that the kernel takes for outgoing connections, so that a killed member finds it free.
     private static func loopback(_ port: Int) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
