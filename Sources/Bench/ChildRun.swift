@@ -9,6 +9,8 @@ struct ChildResult: Codable {
     /// MiB; 0: not known.
     var peak: Double
     var steady: Double
+    /// The librdkafka that it ran on, where that may be another than this program's.
+    var library: String?
 
     var rate: Double { Double(records) / seconds }
     /// Microseconds of CPU per record.

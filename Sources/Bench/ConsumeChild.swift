@@ -52,6 +52,7 @@ struct ConsumeChild: AsyncParsableCommand {
                 ).run()
             }
         (result.peak, result.steady) = watch.end()
+        result.library = KafkaVersion.text
         try ChildRun.answer(result)
     }
 

@@ -1,7 +1,7 @@
 import CBaseline
 import Demo
 import Foundation
-import KafkaLog
+@_spi(Measuring) import KafkaLog
 
 /// Rows (a) and (b): reading through KafkaLog, count-only and with an async handler for each record, against C loops over
 /// `rd_kafka_consume_batch_queue`, with KafkaLog's settings and with librdkafka's own.
@@ -13,6 +13,8 @@ struct ConsumeRow {
     /// … and with an async handler for each record at least this part of the C loop's.
     static let handlerFloor = 0.8
     static let topic = "bench"
+    /// What KafkaLog takes for brokers close by, as a child's arguments: were each side to look by itself, a busy moment could part them.
+    static let near = KafkaConsumer.speedDefaultsOfNear.map { "\($0)=\($1)" }
 
     let servers: String
     let records: Int64
@@ -42,7 +44,7 @@ struct ConsumeRow {
     func measure(runs: Int) throws -> RowResult {
         let results = try Rounds.measure(Side.allCases, runs: runs) { side in
             let result = try ChildRun.run(
-                ConsumeChild.arguments(servers, Self.topic, partitions: partitions, records: records, settings: settings, reader: side.reader))
+                ConsumeChild.arguments(servers, Self.topic, partitions: partitions, records: records, settings: (side == .plain ? [] : Self.near) + settings, reader: side.reader))
             guard result.bytes == records * Int64(size) else { throw Failure(description: "\(result.bytes) bytes came to '\(side.rawValue)'") }
             return result
         }

@@ -59,6 +59,7 @@ final class DelayProxy: Sendable {
         private var onTheWay = CircularBuffer<(due: NIODeadline, bytes: ByteBuffer)>()
         private var held = 0
         private var isHolding = false
+        private var isEnded = false
 
         init(peer: any Channel, delay: TimeAmount) {
             self.peer = peer
@@ -74,9 +75,12 @@ final class DelayProxy: Sendable {
         }
 
         func channelInactive(context: ChannelHandlerContext) {
-            // What is on its way still arrives.
-            let peer = peer
-            context.eventLoop.scheduleTask(in: delay + .milliseconds(1)) { peer.close(promise: nil) }
+            isEnded = true
+            closeWhenAllArrived()
+        }
+
+        private func closeWhenAllArrived() {
+            if isEnded, held == 0 { peer.close(promise: nil) }
         }
 
         func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
@@ -93,6 +97,7 @@ final class DelayProxy: Sendable {
                 let count = next.bytes.readableBytes
                 peer.write(next.bytes).assumeIsolated().whenComplete { _ in
                     self.held -= count
+                    self.closeWhenAllArrived()
                     if self.isHolding, self.held < Self.limit / 2 { self.hold(false, channel) }
                 }
             }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import Demo
 import Foundation
-@_spi(Measuring) import KafkaLog
+import KafkaLog
 
 /// Row (a) from afar: reading, count-only, from a broker that is some milliseconds away. What KafkaLog chooses for how far away its brokers are must
 /// be as good as what it doesn't choose.
@@ -50,14 +50,13 @@ struct DistanceCommand: AsyncParsableCommand {
     }
 
     private func measure(_ servers: String, _ distance: Double) throws -> RowResult {
-        let near = KafkaConsumer.speedDefaultsOfNear.map { "\($0)=\($1)" }
         let sides = Side.allCases.filter { $0 != .asked || !setting.isEmpty }
         let results = try Rounds.measure(sides, runs: options.runs) { side in
             let (reader, settings): (ConsumeChild.Reader, [String]) =
                 switch side {
                 case .chosen: (.c, [])
                 case .counting: (.kafkaLog, [])
-                case .near: (.c, near)
+                case .near: (.c, ConsumeRow.near)
                 case .plain: (.plainC, [])
                 case .asked: (.plainC, setting)
                 }
@@ -69,6 +68,6 @@ struct DistanceCommand: AsyncParsableCommand {
             load: "\(records) records of \(size) bytes, count-only, \(partitions) partitions, median of \(options.runs), each run a process of its own",
             sides: sides.map { results.side($0.rawValue, $0) },
             goals: [.init(what: "KafkaLog to the best C loop", value: results.ratio(.counting, to: .chosen, .near, .plain), atLeast: Self.floor)],
-            remark: "A proxy makes every byte late, half of the time on each way; it knows nothing of TCP's windows, so that only round trips cost.")
+            remark: "A proxy makes every byte late, half of the time on each way; it knows nothing of TCP's windows, so that only round trips cost. " + Rounds<Side>.remark)
     }
 }

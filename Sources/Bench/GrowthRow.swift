@@ -11,6 +11,7 @@ struct GrowthCommand: AsyncParsableCommand {
     @Option(parsing: .upToNextOption, help: "Groups, few to many.") var groups: [Int] = [1, 10, 100]
     @Option(help: "Records of a topic (at least 100000).") var records: Int64 = 1_000_000
     @Option(help: "Bytes of a record's value (at least 1).") var size: Int = 512
+    @Option(help: "Bytes of a record batch, at most (at least 1000).") var batchBytes: Int = 16_384
     @Option(help: "Events that all groups of a run read together (at least 100000).") var events: Int64 = 1_000_000
     @Option(help: "Recorded events, one a line.") var templates = "Tests/Fixtures/recentchange-recorded.jsonl"
     @Option(help: "librdkafka settings of reading, name=value; may be repeated.") var setting: [String] = []
@@ -21,8 +22,8 @@ struct GrowthCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard partitions.count > 1, groups.count > 1, partitions.allSatisfy({ $0 > 1 }), groups.allSatisfy({ $0 > 0 }), records >= 100_000,
-            events >= 100_000, size > 0
-        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, records and events at least 100000, size at least 1") }
+            events >= 100_000, size > 0, batchBytes >= 1000
+        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, records and events at least 100000, size at least 1, batch-bytes at least 1000") }
     }
 
     func run() async throws {
@@ -39,7 +40,7 @@ struct GrowthCommand: AsyncParsableCommand {
     private func readPartitions(_ servers: String, _ result: inout RowResult) async throws {
         for count in partitions {
             Figures.note("writing \(records) records into \(count) partitions")
-            try await Filling(topic: "p\(count)", partitions: count, records: records, size: size).write(to: servers)
+            try await Filling(topic: "p\(count)", partitions: count, records: records, size: size, batchBytes: batchBytes).write(to: servers)
         }
         var ours: [Int32: [ChildResult]] = [:], c: [Int32: [ChildResult]] = [:]
         for run in 0...options.runs {
@@ -47,7 +48,7 @@ struct GrowthCommand: AsyncParsableCommand {
             for count in partitions {
                 for isC in [true, false] {
                     let one = try ChildRun.run(
-                        ConsumeChild.arguments(servers, "p\(count)", partitions: count, records: records, settings: setting, reader: isC ? .c : .kafkaLog))
+                        ConsumeChild.arguments(servers, "p\(count)", partitions: count, records: records, settings: ConsumeRow.near + setting, reader: isC ? .c : .kafkaLog))
                     guard run > 0 else { continue }
                     if isC { c[count, default: []].append(one) } else { ours[count, default: []].append(one) }
                 }

@@ -49,7 +49,7 @@ struct PeersCommand: AsyncParsableCommand {
             switch side {
             case .kafkaLog, .c:
                 return try ChildRun.run(
-                    ConsumeChild.arguments(servers, ConsumeRow.topic, partitions: partitions, records: records, reader: side == .c ? .c : .kafkaLog))
+                    ConsumeChild.arguments(servers, ConsumeRow.topic, partitions: partitions, records: records, settings: ConsumeRow.near, reader: side == .c ? .c : .kafkaLog))
             case .peer(let index):
                 let peer = peers[index]
                 return try peer.run(servers, partitions: partitions, records: records / peer.share, venv: venv, directory: directory)
@@ -72,6 +72,6 @@ struct PeersCommand: AsyncParsableCommand {
 
     private func remark(_ missing: [String]) -> String {
         "The peers' time runs from assign() to the last record, kcat's from its first to its last block of output; kcat's CPU time has its start in it. "
-            + "Where a peer reads a part of the records, its name says so. Not measured: \((missing + ["franz-go (Go), swift-kafka-client: neither Debian nor pip has them"]).joined(separator: ", "))."
+            + "Where a peer reads a part of the records, its name says so. Not measured: \((missing + ["franz-go (Go), swift-kafka-client: neither Debian nor pip has them"]).joined(separator: ", ")). \(Rounds<Side>.remark)"
     }
 }

@@ -3,7 +3,7 @@ import Foundation
 /// Runs of several sides, measured in rounds: each round runs every side once, and every other round in the opposite order, so that whatever drifts
 /// meets all of them alike.
 struct Rounds<Side: Hashable> {
-    static var remark: String { "Ratios are medians over the rounds of what one round gave: both runs of a ratio are neighbours in time." }
+    static var remark: String { "Ratios are medians over the rounds of what one round gave, not those of the table's medians." }
 
     private let rounds: [[Side: ChildResult]]
 

@@ -42,12 +42,12 @@ struct WorkCommand: AsyncParsableCommand {
             }
         }
 
-        func settings(_ servers: String) -> [String] {
-            let near = KafkaConsumer.speedDefaults(for: KafkaClientConfiguration(bootstrapServers: [servers])).map { "\($0)=\($1)" }
-            return switch self {
-            case .refreshing: near + ["topic.metadata.refresh.interval.ms=30", "metadata.max.age.ms=900000"]
-            case .boundless: near + ["queued.min.messages=10000000", "queued.max.messages.kbytes=2097151"]
-            case .woken, .plain, .counting, .handler: []
+        var settings: [String] {
+            switch self {
+            case .refreshing: ConsumeRow.near + ["topic.metadata.refresh.interval.ms=30", "metadata.max.age.ms=900000"]
+            case .boundless: ConsumeRow.near + ["queued.min.messages=10000000", "queued.max.messages.kbytes=2097151"]
+            case .woken, .counting, .handler: ConsumeRow.near
+            case .plain: []
             }
         }
     }
@@ -100,12 +100,21 @@ struct WorkCommand: AsyncParsableCommand {
         return found.first { $0.lastPathComponent.hasPrefix("librdkafka") }
     }
 
+    /// The preloaded one: a library that can't be loaded is passed over without a word.
+    private func library(of rounds: Rounds<Side>) throws -> String {
+        let names = Set(Side.allCases.flatMap { rounds.of($0).map(\.library) })
+        guard names.count == 1, let name = names.first ?? nil, name != KafkaVersion.text else {
+            throw ChildRun.Failure(description: "the other librdkafka was not loaded: the runs were on \(names.map { $0 ?? "?" }.sorted().joined(separator: ", "))")
+        }
+        return name
+    }
+
     private func measure(_ servers: String, _ one: Case, turns: Int64) throws -> RowResult {
         let environment = one.library.map { ["LD_PRELOAD": $0.path] } ?? [:]
         let rounds = try Rounds.measure(one.sides, runs: options.runs) { side in
             try ChildRun.run(
                 ConsumeChild.arguments(
-                    servers, ConsumeRow.topic, partitions: partitions, records: records, settings: side.settings(servers), reader: side.reader, turns: turns),
+                    servers, ConsumeRow.topic, partitions: partitions, records: records, settings: side.settings, reader: side.reader, turns: turns),
                 environment: environment)
         }
         let rivals = one.sides.filter { !$0.isOurs }
@@ -119,6 +128,6 @@ struct WorkCommand: AsyncParsableCommand {
                 .init(what: "CPU per record, the cheapest C loop to async handler", value: rounds.inverse(.handler, to: rivals, \.cpu)),
                 .init(what: "async handler, peak", value: rounds.median(.handler, \.peak), atMost: Self.memoryBound, unit: " MiB"),
             ],
-            remark: one.library.map { "The library: \($0.lastPathComponent)." })
+            remark: (one.library == nil ? "" : "librdkafka \(try library(of: rounds)). ") + Rounds<Side>.remark)
     }
 }
