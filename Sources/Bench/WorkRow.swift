@@ -11,7 +11,7 @@ struct WorkCommand: AsyncParsableCommand {
         commandName: "work",
         abstract: "Measures reading with a microsecond of work per record, through KafkaLog and in C loops: from one broker and from three, and on the librdkafka that pip has.")
 
-    @Option(help: "Records that one run reads (at least 100000).") var records: Int64 = 1_000_000
+    @Option(help: "Records that one run reads (at least 100000).") var records: Int64 = 600_000
     @Option(parsing: .upToNextOption, help: "Bytes of a record's value (at least 1); each one given is a row.") var size: [Int] = [512, 100]
     @Option(help: "Partitions (at least 6).") var partitions: Int32 = 6
     @Option(help: "Microseconds of work per record (above 0).") var work: Double = 1

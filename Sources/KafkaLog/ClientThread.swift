@@ -8,8 +8,8 @@ import Synchronization
 /// Besides actor jobs it runs one `wakeHandler`: after librdkafka said that a queue is no longer empty, after
 /// `requestWake()`, and when `alarm` has come.
 final class ClientThread: SerialExecutor, @unchecked Sendable {
-    // @unchecked: `jobs`, `isWakeRequested`, `isStopping` are guarded by `mutex`; `alarm`, `wakeHandler` are touched
-    // by the thread alone (`wakeHandler` also once before the first job is enqueued).
+    // @unchecked: `jobs`, `isWakeRequested`, `isStopping` are guarded by `mutex`; `alarm`, `wakeHandler`, `idleHandler` are touched
+    // by the thread alone (the handlers also once before the first job is enqueued).
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var jobs: [UnownedJob] = []
@@ -21,6 +21,8 @@ final class ClientThread: SerialExecutor, @unchecked Sendable {
     /// When to call `wakeHandler` next, in nanoseconds of CLOCK_MONOTONIC; nil: only when asked to.
     var alarm: UInt64?
     var wakeHandler: (@Sendable () -> Void)?
+    /// Called when all jobs that were there are done, before the thread waits: for what nobody waits for.
+    var idleHandler: (@Sendable () -> Void)?
 
     init(name: String) {
         self.name = name
@@ -97,8 +99,10 @@ final class ClientThread: SerialExecutor, @unchecked Sendable {
                 shouldWake = true
             }
             if shouldWake { wakeHandler?() }
+            idleHandler?()
         }
         wakeHandler = nil
+        idleHandler = nil
     }
 
     private var alarmIsDue: Bool { alarm.map { $0 <= monotonicNanoseconds() } ?? false }

@@ -43,6 +43,8 @@ public actor KafkaConsumer {
     var lookedFor: Set<TopicPartition> = []
     /// nil: this librdkafka needs none.
     var relief: QueueRelief?
+    /// For tests: batches whose records wait to be freed.
+    var spentCount: Int { handle?.spent.count ?? 0 }
     /// For tests: whether a reader is suspended.
     var isWaiting: Bool { waiter != nil }
     private var waiter: CheckedContinuation<Void, Never>?
@@ -108,12 +110,14 @@ public actor KafkaConsumer {
         if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }
         CallbackContext.installCallbacks(settings.pointer, isConsumer: true)
         let thread = ClientThread(name: "kafka-consumer")
-        handle = try ClientHandle(
+        let handle = try ClientHandle(
             RD_KAFKA_CONSUMER, settings: settings, context: CallbackContext(logger: client.logger, clientID: client.clientID),
             thread: thread)
+        self.handle = handle
         self.configuration = configuration
         self.thread = thread
         thread.wakeHandler = { [weak self] in self?.assumeIsolated { $0.serveWake() } }
+        thread.idleHandler = { [weak handle] in handle?.spent.freeAll() }
         try thread.start()
     }
 
