@@ -8,8 +8,8 @@ struct ConsumeChild: AsyncParsableCommand {
 
     /// Who reads.
     enum Reader: String, ExpressibleByArgument, CaseIterable {
-        /// KafkaLog, count-only, or with an async handler for each record.
-        case kafkaLog, handler
+        /// KafkaLog, count-only on the consumer's own thread, the same on another one, or with an async handler for each record.
+        case kafkaLog, handedOver, handler
         /// The C loop with KafkaLog's settings, or with librdkafka's own.
         case c, plainC
     }
@@ -23,7 +23,7 @@ struct ConsumeChild: AsyncParsableCommand {
     /// Of work per record.
     @Option var turns: Int64 = 0
 
-    private static let batch = 4096
+    private static let batch = KafkaConsumer.defaultBatchLimit
 
     static func arguments(
         _ servers: String, _ topic: String, partitions: Int32, records: Int64, settings: [String] = [], reader: Reader = .kafkaLog, turns: Int64 = 0
@@ -45,10 +45,10 @@ struct ConsumeChild: AsyncParsableCommand {
         var result =
             switch reader {
             case .c, .plainC: try readInC(settings)
-            case .kafkaLog, .handler:
+            case .kafkaLog, .handedOver, .handler:
                 try await KafkaLogLoop(
                     servers: servers, topic: topic, partitions: partitions, records: records, batch: Self.batch, settings: settings,
-                    isHandled: reader == .handler, turns: turns
+                    manner: reader == .kafkaLog ? .inPlace : reader == .handedOver ? .handedOver : .handled, turns: turns
                 ).run()
             }
         (result.peak, result.steady) = watch.end()

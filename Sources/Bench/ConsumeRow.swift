@@ -25,6 +25,7 @@ struct ConsumeRow {
     private enum Side: String, CaseIterable {
         case c = "C, KafkaLog's settings"
         case counting = "KafkaLog, count-only"
+        case handedOver = "KafkaLog, count-only on another thread"
         case handler = "KafkaLog, async handler each"
         case plain = "C, librdkafka's own settings"
 
@@ -32,6 +33,7 @@ struct ConsumeRow {
             switch self {
             case .c: .c
             case .counting: .kafkaLog
+            case .handedOver: .handedOver
             case .handler: .handler
             case .plain: .plainC
             }
@@ -51,6 +53,7 @@ struct ConsumeRow {
         let broker = try (0..<runs).map { _ in try fetch() }
         var goals = [
             RowResult.Goal(what: "count-only to C loop, same settings", value: results.ratio(.counting, to: .c), atLeast: Self.floor),
+            RowResult.Goal(what: "count-only on another thread to C loop, same settings", value: results.ratio(.handedOver, to: .c)),
             RowResult.Goal(
                 what: "count-only to C loop, librdkafka's own settings", value: results.ratio(.counting, to: .plain),
                 atLeast: size == 512 ? Self.plainFloor : nil),

@@ -11,12 +11,18 @@ struct KafkaLogLoop {
     let records: Int64
     let batch: Int
     var settings: [String: String] = [:]
-    /// Awaits a handler for each record; else they are only counted.
-    var isHandled = false
+    var manner = Manner.inPlace
     /// Turns of work per record (`cbaseline_work`); 0: none.
     var turns: Int64 = 0
 
     private static let limit = Duration.seconds(240)
+
+    enum Manner {
+        /// Counts records on the consumer's own thread, or on another that gets each batch.
+        case inPlace, handedOver
+        /// Awaits a handler for each record, on another thread.
+        case handled
+    }
 
     struct Failure: Error, CustomStringConvertible { let description: String }
 
@@ -32,7 +38,12 @@ struct KafkaLogLoop {
         let cpu = Figures.cpuSeconds()
         let began = ContinuousClock.now
         try await consumer.assign(positions)
-        let (count, bytes) = isHandled ? try await handle(consumer, until: began + Self.limit) : try await count(consumer, until: began + Self.limit)
+        let (count, bytes) =
+            switch manner {
+            case .inPlace: try await consumer.inPlace { try await self.count(consumer, until: began + Self.limit) }
+            case .handedOver: try await self.count(consumer, until: began + Self.limit)
+            case .handled: try await handle(consumer, until: began + Self.limit)
+            }
         let seconds = began.duration(to: .now) / .seconds(1)
         let used = Figures.cpuSeconds() - cpu
         try await consumer.close()

@@ -6,7 +6,7 @@ import Synchronization
 /// while one of its messages lives. Destroying waits for librdkafka's threads, so it happens on a thread of its own.
 final class ClientHandle: @unchecked Sendable {
     // @unchecked: the pointers never change after `init`; all calls but the destroying ones are made by the client's thread, `topics` and `kept` are its own,
-    // `pool` and `spent` have their own locks.
+    // `pool` has its own lock.
     let client: OpaquePointer
     /// Where records, rebalances, errors and statistics arrive (consumer) or delivery reports (producer, admin).
     let mainQueue: OpaquePointer
@@ -16,8 +16,7 @@ final class ClientHandle: @unchecked Sendable {
     /// there would abort the process when it is read as a record.
     let closeQueue: OpaquePointer
     let context: CallbackContext
-    let pool: PointerPool
-    let spent: SpentBatches
+    let pool = PointerPool()
     /// librdkafka's handles of the topics that were written to. Touched by the client's thread alone.
     private var topics: [String: OpaquePointer] = [:]
     /// What librdkafka was lent and may look at until it is destroyed. Touched by the client's thread alone.
@@ -49,8 +48,6 @@ final class ClientHandle: @unchecked Sendable {
         }
         self.client = client
         self.context = context
-        pool = PointerPool()
-        spent = SpentBatches(pool: pool)
         mainQueue = queue
         replyQueue = reply
         closeQueue = close
@@ -84,8 +81,7 @@ final class ClientHandle: @unchecked Sendable {
             return
         }
         let remains = Remains(
-            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue, closeQueue], context: Unmanaged.passUnretained(context), wake: wake, kept: kept,
-            spent: spent)
+            client: client, topics: Array(topics.values), queues: [mainQueue, replyQueue, closeQueue], context: Unmanaged.passUnretained(context), wake: wake, kept: kept)
         // Without a thread the caller waits: rather that than a leak.
         if spawnThread(name: "kafka-destroy", { remains.destroy() }) != 0 { remains.destroy() }
     }
@@ -98,10 +94,8 @@ final class ClientHandle: @unchecked Sendable {
         let context: Unmanaged<CallbackContext>
         let wake: Unmanaged<ClientThread>
         let kept: [RecordBatch]
-        let spent: SpentBatches
 
         func destroy() {
-            spent.freeAll()
             for topic in topics { rd_kafka_topic_destroy(topic) }
             for queue in queues {
                 rd_kafka_queue_cb_event_enable(queue, nil, nil)

@@ -3,13 +3,14 @@ import Glibc
 import Synchronization
 
 /// The one thread that makes all calls into one librdkafka client, in sequence. It is the serial executor of the
-/// client's actor, so "on the right thread" is what the compiler calls isolation.
+/// client's actor, so "on the right thread" is what the compiler calls isolation; and the executor of tasks that read in place
+/// (`KafkaConsumer.inPlace`).
 ///
 /// Besides actor jobs it runs one `wakeHandler`: after librdkafka said that a queue is no longer empty, after
 /// `requestWake()`, and when `alarm` has come.
-final class ClientThread: SerialExecutor, @unchecked Sendable {
-    // @unchecked: `jobs`, `isWakeRequested`, `isStopping` are guarded by `mutex`; `alarm`, `wakeHandler`, `idleHandler` are touched
-    // by the thread alone (the handlers also once before the first job is enqueued).
+final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
+    // @unchecked: `jobs`, `isWakeRequested`, `isStopping` are guarded by `mutex`; `alarm`, `wakeHandler` are touched
+    // by the thread alone (`wakeHandler` also once before the first job is enqueued).
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var jobs: [UnownedJob] = []
@@ -21,8 +22,6 @@ final class ClientThread: SerialExecutor, @unchecked Sendable {
     /// When to call `wakeHandler` next, in nanoseconds of CLOCK_MONOTONIC; nil: only when asked to.
     var alarm: UInt64?
     var wakeHandler: (@Sendable () -> Void)?
-    /// Called when all jobs that were there are done, before the thread waits: for what nobody waits for.
-    var idleHandler: (@Sendable () -> Void)?
 
     init(name: String) {
         self.name = name
@@ -82,6 +81,7 @@ final class ClientThread: SerialExecutor, @unchecked Sendable {
     private func run() {
         threadID.store(UInt(pthread_self()), ordering: .relaxed)
         let executor = asUnownedSerialExecutor()
+        let taskExecutor = asUnownedTaskExecutor()
         var batch: [UnownedJob] = []
         while true {
             pthread_mutex_lock(mutex)
@@ -92,17 +92,15 @@ final class ClientThread: SerialExecutor, @unchecked Sendable {
             let shouldEnd = isStopping && batch.isEmpty
             pthread_mutex_unlock(mutex)
             if shouldEnd { break }
-            for job in batch { job.runSynchronously(on: executor) }
+            for job in batch { job.runSynchronously(isolatedTo: executor, taskExecutor: taskExecutor) }
             batch.removeAll(keepingCapacity: true)
             if alarmIsDue {
                 alarm = nil
                 shouldWake = true
             }
             if shouldWake { wakeHandler?() }
-            idleHandler?()
         }
         wakeHandler = nil
-        idleHandler = nil
     }
 
     private var alarmIsDue: Bool { alarm.map { $0 <= monotonicNanoseconds() } ?? false }

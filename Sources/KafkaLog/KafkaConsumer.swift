@@ -43,16 +43,17 @@ public actor KafkaConsumer {
     var lookedFor: Set<TopicPartition> = []
     /// nil: this librdkafka needs none.
     var relief: QueueRelief?
-    /// For tests: batches whose records wait to be freed.
-    var spentCount: Int { handle?.spent.count ?? 0 }
     /// For tests: whether a reader is suspended.
     var isWaiting: Bool { waiter != nil }
     private var waiter: CheckedContinuation<Void, Never>?
     private var isReading = false
+    /// Something may have come since `takeEvent` last looked. The way from there to waiting isn't one step: a task that prefers an executor leaves this actor
+    /// and comes back in between, and what woke nobody then must not be forgotten.
+    private var wasWoken = false
     var replies = ReplyTable()
 
-    /// Records of a batch unless asked otherwise.
-    public static let defaultBatchLimit = 4096
+    /// Records of a batch unless asked otherwise: what librdkafka holds of so many fits a core's cache while they are sorted, read and freed one after the other.
+    public static let defaultBatchLimit = 1024
     /// While nothing comes, librdkafka is called this often, so that it knows that its owner lives (`max.poll.interval.ms`).
     static let idlePollInterval: Duration = .seconds(5)
 
@@ -117,7 +118,6 @@ public actor KafkaConsumer {
         self.configuration = configuration
         self.thread = thread
         thread.wakeHandler = { [weak self] in self?.assumeIsolated { $0.serveWake() } }
-        thread.idleHandler = { [weak handle] in handle?.spent.freeAll() }
         try thread.start()
     }
 
@@ -165,7 +165,17 @@ public actor KafkaConsumer {
         return nil
     }
 
+    /// Runs `body` on this consumer's own thread instead of handing each batch to another one: for whoever does little with a record, or has few cores.
+    /// What `body` calls of other actors runs where they do. While `body` works without awaiting, this consumer answers nobody; librdkafka's own threads
+    /// go on.
+    public nonisolated func inPlace<Result: Sendable>(_ body: () async throws -> Result) async rethrows -> Result {
+        // The thread ends with its consumer: nobody may be left on it.
+        defer { withExtendedLifetime(self) {} }
+        return try await withTaskExecutorPreference(thread, operation: body)
+    }
+
     private func takeEvent(limit: Int) throws(KafkaLogError) -> ConsumerEvent? {
+        wasWoken = false
         if !pendingEvents.isEmpty { return pendingEvents.removeFirst() }
         let handle = try openHandle()
         if let batch = try readBatch(handle, limit: limit) { return .batch(batch) }
@@ -224,7 +234,9 @@ public actor KafkaConsumer {
         let due = deadline.map { monotonicNanoseconds() &+ ContinuousClock.now.duration(to: $0).nanoseconds }
         thread.alarm = due.map { Swift.min($0, idle) } ?? idle
         await withTaskCancellationHandler {
-            await withCheckedContinuation { waiter = $0 }
+            await withCheckedContinuation { continuation in
+                if wasWoken { continuation.resume() } else { waiter = continuation }
+            }
         } onCancel: {
             thread.requestWake()
         }
@@ -232,13 +244,12 @@ public actor KafkaConsumer {
 
     private func serveWake() {
         serveReplies()
-        thread.alarm = nil
-        let waiting = waiter
-        waiter = nil
-        waiting?.resume()
+        wakeReader()
     }
 
     func wakeReader() {
+        wasWoken = true
+        thread.alarm = nil
         let waiting = waiter
         waiter = nil
         waiting?.resume()

@@ -1,8 +1,8 @@
 import CRdKafka
 import Synchronization
 
-/// Records of several partitions as they came from librdkafka, neither copied nor moved (or made in memory, for simulations). The batch owns them: they are freed
-/// soon after the last reference to it has gone, by the client's thread. While it lives, librdkafka keeps the whole fetch
+/// Records of several partitions as they came from librdkafka, neither copied nor moved (or made in memory, for simulations). The batch owns them: they are freed when
+/// the last reference to it goes, on whatever thread that is. While it lives, librdkafka keeps the whole fetch
 /// responses that its records lie in, so copy (`detached`) what is to be kept long.
 public final class RecordBatch: @unchecked Sendable {
     // @unchecked: nothing changes after `init` but librdkafka's lazy parsing of headers, which `headerLock` guards.
@@ -89,7 +89,8 @@ public final class RecordBatch: @unchecked Sendable {
 
     deinit {
         guard let handle else { return freeMade() }
-        handle.spent.add(SpentBatch(messages: messages, count: count, capacity: capacity))
+        for index in 0..<count { rd_kafka_message_destroy(messages[index]) }
+        handle.pool.giveBack(messages, capacity: capacity)
     }
 
     private func freeMade() {

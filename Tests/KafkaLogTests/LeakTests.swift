@@ -17,24 +17,6 @@ struct LeakTests {
         try await eventually("the end of the thread of a closed \(what)", timeout: .seconds(10)) { watched.object == nil }
     }
 
-    /// Records that nobody holds are freed by the client's thread as soon as it has nothing else to do; however many are let go, few wait for that.
-    @Test func spentBatchesAreFreed() async throws {
-        try await withLocalKafka(partitions: 1) { cluster in
-            try await produce(numbered("t", partitions: 1, each: 200), to: cluster.bootstrapServers)
-            let consumer = try makeConsumer(cluster.bootstrapServers)
-            try await consumer.assign([TopicPartition(topic: "t", partition: 0): Position(0, in: try await consumer.clusterID())])
-            var held: [RecordBatch] = []
-            while held.reduce(0, { $0 + $1.count }) < 200 {
-                if let batch = try await consumer.nextBatch(max: 10, deadline: .now + .seconds(20)) { held.append(batch) }
-            }
-            #expect(held.count > 2 * SpentBatches.limit)
-            held.removeAll()
-            #expect(await consumer.spentCount <= SpentBatches.limit)
-            try await eventually("the batches to be freed", timeout: .seconds(20)) { await consumer.spentCount == 0 }
-            try await consumer.close()
-        }
-    }
-
     @Test func aClosedClientLeavesNoThread() async throws {
         try await withLocalKafka { cluster in
             let servers = cluster.bootstrapServers
