@@ -8,8 +8,8 @@ struct ConsumeChild: AsyncParsableCommand {
 
     /// Who reads.
     enum Reader: String, ExpressibleByArgument, CaseIterable {
-        /// KafkaLog, count-only on the consumer's own thread, the same on another one, or with an async handler for each record.
-        case kafkaLog, handedOver, handler
+        /// KafkaLog on the consumer's own thread, count-only or with an async handler for each record; or count-only on another thread.
+        case kafkaLog, handler, handedOver
         /// The C loop with KafkaLog's settings, or with librdkafka's own.
         case c, plainC
     }

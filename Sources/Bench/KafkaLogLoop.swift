@@ -20,7 +20,7 @@ struct KafkaLogLoop {
     enum Manner {
         /// Counts records on the consumer's own thread, or on another that gets each batch.
         case inPlace, handedOver
-        /// Awaits a handler for each record, on another thread.
+        /// Awaits a handler for each record, an actor, on the consumer's own thread.
         case handled
     }
 
@@ -42,7 +42,7 @@ struct KafkaLogLoop {
             switch manner {
             case .inPlace: try await consumer.inPlace { try await self.count(consumer, until: began + Self.limit) }
             case .handedOver: try await self.count(consumer, until: began + Self.limit)
-            case .handled: try await handle(consumer, until: began + Self.limit)
+            case .handled: try await consumer.inPlace { try await self.handle(consumer, until: began + Self.limit) }
             }
         let seconds = began.duration(to: .now) / .seconds(1)
         let used = Figures.cpuSeconds() - cpu

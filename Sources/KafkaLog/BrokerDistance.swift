@@ -15,7 +15,7 @@ enum BrokerDistance {
     static let nearFetchLimit = 8_388_608
     /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
     /// (64 MiB, 100,000 records), which must last for a round trip.
-    static let nearQueue = ["queued.max.messages.kbytes": "12288", "queued.min.messages": "30000"]
+    static let nearQueue = ["queued.max.messages.kbytes": "8192", "queued.min.messages": "30000"]
     static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes), "fetch.max.bytes": String(nearFetchLimit)]) { $1 }
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
