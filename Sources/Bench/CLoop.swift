@@ -19,8 +19,10 @@ struct CLoop {
 
     /// How long the loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
     private static let timeoutMilliseconds: Int32 = 5
-    /// About half of what KafkaLog's queue holds of records of 512 bytes, as there.
-    private static let wakeEvery: Int64 = 12_288
+    /// What KafkaLog's settings say of librdkafka's queue; the brokers' threads are woken after each half of it, as there.
+    private static func half(of setting: String, in settings: [String: String], times unit: Int64) -> Int64 {
+        (settings[setting].flatMap { Int64($0) } ?? .max / unit) * unit / 2
+    }
 
     /// `inspect` looks at each value, with `context`; nil: they are only counted.
     func run(inspect: cbaseline_inspect? = nil, context: OpaquePointer? = nil) throws -> cbaseline_result {
@@ -31,7 +33,8 @@ struct CLoop {
             all.merge(KafkaConsumer.speedDefaults(for: client)) { $1 }
         }
         all.merge(settings) { $1 }
-        let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.wakeEvery
+        let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.half(of: "queued.min.messages", in: all, times: 1)
+        let wakeEveryBytes = Self.half(of: "queued.max.messages.kbytes", in: all, times: 1024)
         var turns = turns
         var result = cbaseline_result()
         var error = [CChar](repeating: 0, count: 512)
@@ -39,7 +42,7 @@ struct CLoop {
             CCall.withPointers(all) { names, values in
                 let isWorking = turns.pointee > 0
                 return cbaseline_consume(
-                    topic, partitions, records, batch, Self.timeoutMilliseconds, wakeEvery, names, values, all.count,
+                    topic, partitions, records, batch, Self.timeoutMilliseconds, wakeEvery, wakeEveryBytes, names, values, all.count,
                     isWorking ? cbaseline_inspect_working : inspect,
                     isWorking ? UnsafeMutableRawPointer(turns) : context.map(UnsafeMutableRawPointer.init), &result, &error, error.count)
             }

@@ -80,11 +80,11 @@ static int wake(rd_kafka_t *client, char *error, size_t error_size) {
     return -1;
 }
 
-static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, int64_t wake_every, cbaseline_inspect inspect,
-                    void *context, cbaseline_result *result, char *error, size_t error_size) {
+static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeout_ms, int64_t wake_every, int64_t wake_every_bytes,
+                    cbaseline_inspect inspect, void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
     rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
-    int64_t count = 0, bytes = 0, woken_at = 0;
+    int64_t count = 0, bytes = 0, woken_at = 0, woken_at_bytes = 0;
     int failed = 0;
     double give_up = now() + 120;
     while (count < records && !failed) {
@@ -107,8 +107,9 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
             }
             rd_kafka_message_destroy(messages[i]);
         }
-        if (wake_every > 0 && count - woken_at >= wake_every) {
+        if (wake_every > 0 && (count - woken_at >= wake_every || bytes - woken_at_bytes >= wake_every_bytes)) {
             woken_at = count;
+            woken_at_bytes = bytes;
             if (wake(client, error, error_size) != 0)
                 failed = 1;
         }
@@ -121,7 +122,7 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
 }
 
 int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms, int64_t wake_every,
-                      const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
+                      int64_t wake_every_bytes, const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,
                       void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_t *client = make_client(RD_KAFKA_CONSUMER, names, values, settings, NULL, NULL, error, error_size);
     if (!client)
@@ -137,7 +138,7 @@ int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, si
     if (outcome)
         snprintf(error, error_size, "assign failed");
     else
-        outcome = read_all(client, records, batch, timeout_ms, wake_every, inspect, context, result, error, error_size);
+        outcome = read_all(client, records, batch, timeout_ms, wake_every, wake_every_bytes, inspect, context, result, error, error_size);
     result->seconds = now() - start;
     result->cpu_seconds = cbaseline_cpu_seconds() - cpu;
     rd_kafka_topic_partition_list_destroy(list);
