@@ -62,7 +62,7 @@ struct ConsumeRow {
         // Nothing is promised with a user's own settings.
         if !settings.isEmpty { goals = goals.map { RowResult.Goal(what: $0.what, value: $0.value) } }
         return RowResult(
-            row: "a, b", name: "consume", load: "\(records) records of \(size) bytes, \(partitions) partitions, median of \(runs), each run a process of its own",
+            row: "a, b", name: "consume, \(size) bytes", load: "\(records) records of \(size) bytes, \(partitions) partitions, median of \(runs), each run a process of its own",
             sides: Side.allCases.map { results.side($0.rawValue, $0) } + [ChildResult.side("C, Fetch on a socket", broker)], goals: goals,
             remark: Rounds<Side>.remark)
     }

@@ -58,7 +58,7 @@ struct PeersCommand: AsyncParsableCommand {
         let theirs = peers.indices.map(Side.peer)
         let fastest = peers.indices.max { rounds.median(.peer($0), \.rate) < rounds.median(.peer($1), \.rate) }
         return RowResult(
-            row: "a", name: "peers",
+            row: "a", name: "peers, \(size) bytes",
             load: "\(records) records of \(size) bytes, count-only, \(partitions) partitions, median of \(options.runs), each run a process of its own",
             sides: [rounds.side("KafkaLog", .kafkaLog), rounds.side("C, KafkaLog's settings", .c)] + peers.indices.map { rounds.side(peers[$0].name, .peer($0)) },
             goals: fastest.map {

@@ -118,8 +118,9 @@ struct WorkCommand: AsyncParsableCommand {
                 environment: environment)
         }
         let rivals = one.sides.filter { !$0.isOurs }
+        let other = try one.library.map { _ in try library(of: rounds) }
         return RowResult(
-            row: "b", name: "work",
+            row: "b", name: "work, \(one.size) bytes" + (one.brokers > 1 ? ", \(one.brokers) brokers" : "") + (other.map { ", librdkafka \($0)" } ?? ""),
             load: "\(records) records of \(one.size) bytes\(one.says), \(partitions) partitions, \(String(format: "%g", work)) µs of work each, median of \(options.runs), each run a process of its own",
             sides: one.sides.map { rounds.side($0.rawValue, $0) },
             goals: [
@@ -128,6 +129,6 @@ struct WorkCommand: AsyncParsableCommand {
                 .init(what: "CPU per record, the cheapest C loop to async handler", value: rounds.inverse(.handler, to: rivals, \.cpu)),
                 .init(what: "async handler, peak", value: rounds.median(.handler, \.peak), atMost: Self.memoryBound, unit: " MiB"),
             ],
-            remark: (one.library == nil ? "" : "librdkafka \(try library(of: rounds)). ") + Rounds<Side>.remark)
+            remark: Rounds<Side>.remark)
     }
 }
