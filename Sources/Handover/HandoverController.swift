@@ -104,26 +104,13 @@ public struct HandoverController: Sendable {
     /// How often a change that others overtook is tried again.
     private static let changeAttempts = 10
 
-    /// For so long after it first did not answer the store is asked again before a change is given up.
-    private static let storePatience = Duration.seconds(5)
-    private static let changePause = Duration.milliseconds(250)
-
     /// Where the store does not answer for a moment, and surely did nothing, everything is looked at again, and made anew: an author's time is when
     /// it happened, not when it was asked for.
     private func change(
         _ key: AssignmentKey, _ next: (Assignment) throws(HandoverRefusal) -> Assignment?
     ) async throws -> StoredAssignment {
-        var deadline: UInt64?
-        while true {
-            do { return try await changeAtOnce(key, next) } catch let error as StoreError where error.kind == .unavailable {
-                let now = clock.monotonic()
-                guard now < deadline ?? .max else { throw error }
-                if deadline == nil {
-                    deadline = now &+ Self.storePatience.nanoseconds
-                    logger.warning("The store does not answer; trying on", metadata: ["error": "\(error)", "for": "\(Self.storePatience)"])
-                }
-                try await clock.sleep(Self.changePause)
-            }
+        try await StorePatience().trying(clock: clock, logger: logger, where: { ($0 as? StoreError)?.kind == .unavailable }) {
+            try await changeAtOnce(key, next)
         }
     }
 

@@ -16,7 +16,7 @@ struct PatientStoreTests {
         var logger = Logger(label: "test")
         logger.logLevel = .critical
         return PatientStore(
-            base, patience: patience, pause: .seconds(1),
+            base, patience: StorePatience(limit: patience, pause: .seconds(1)),
             clock: HostClock(monotonic: { now.value }, wall: { MillisecondTimestamp(clamped: 0) }, sleep: { now.pass($0) }), logger: logger)
     }
 

@@ -6,19 +6,13 @@ import Logging
 /// A commit is made once: what is written may say when it was written, so whoever writes has to make it anew (`HandoverController`).
 public struct PatientStore: SharedStore {
     private let base: any SharedStore
-    private let patience: Duration
-    private let pause: Duration
+    private let patience: StorePatience
     private let clock: HostClock
     private let logger: Logger
 
-    /// - Parameters:
-    ///   - patience: for so long after the first failure of a call it is asked again.
-    ///   - pause: between two tries.
-    ///   - logger: hears once a call (warning) that it is waited for.
-    public init(
-        _ base: any SharedStore, patience: Duration = .seconds(5), pause: Duration = .milliseconds(250), clock: HostClock = .system, logger: Logger
-    ) {
-        (self.base, self.patience, self.pause, self.clock, self.logger) = (base, patience, pause, clock, logger)
+    /// - Parameter logger: hears once a call (warning) that it is waited for.
+    public init(_ base: any SharedStore, patience: StorePatience = StorePatience(), clock: HostClock = .system, logger: Logger) {
+        (self.base, self.patience, self.clock, self.logger) = (base, patience, clock, logger)
     }
 
     public var name: String { base.name }
@@ -40,17 +34,6 @@ public struct PatientStore: SharedStore {
     public func close() async { await base.close() }
 
     private func trying<Value>(_ call: () async throws(StoreError) -> Value) async throws(StoreError) -> Value {
-        var deadline: UInt64?
-        while true {
-            do throws(StoreError) { return try await call() } catch {
-                let now = clock.monotonic()
-                guard error.isRetriable, now < deadline ?? .max else { throw error }
-                if deadline == nil {
-                    deadline = now &+ patience.nanoseconds
-                    logger.warning("The store does not answer; trying on", metadata: ["error": "\(error)", "for": "\(patience)"])
-                }
-                guard (try? await clock.sleep(pause)) != nil else { throw error }
-            }
-        }
+        try await patience.trying(clock: clock, logger: logger, where: \.isRetriable, call)
     }
 }
