@@ -19,10 +19,8 @@ struct CLoop {
 
     /// How long the loop's call may wait for a full batch: short, so that the last records don't wait for ones that never come.
     private static let timeoutMilliseconds: Int32 = 5
-    /// What KafkaLog's settings say of librdkafka's queue; the brokers' threads are woken after each half of it, as there.
-    private static func half(of setting: String, in settings: [String: String], times unit: Int64) -> Int64 {
-        (settings[setting].flatMap { Int64($0) } ?? .max / unit) * unit / 2
-    }
+    /// Half of librdkafka's queue: after so much the brokers' threads are woken, as in KafkaLog. `own` is librdkafka's value where the settings have none.
+    private static func half(of setting: String, in settings: [String: String], own: Int64) -> Int64 { (settings[setting].flatMap { Int64($0) } ?? own) / 2 }
 
     /// `inspect` looks at each value, with `context`; nil: they are only counted.
     func run(inspect: cbaseline_inspect? = nil, context: OpaquePointer? = nil) throws -> cbaseline_result {
@@ -33,8 +31,8 @@ struct CLoop {
             all.merge(KafkaConsumer.speedDefaults(for: client)) { $1 }
         }
         all.merge(settings) { $1 }
-        let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.half(of: "queued.min.messages", in: all, times: 1)
-        let wakeEveryBytes = Self.half(of: "queued.max.messages.kbytes", in: all, times: 1024)
+        let wakeEvery = isPlain || KafkaConsumer.hasQueueBackoff ? 0 : Self.half(of: "queued.min.messages", in: all, own: 100_000)
+        let wakeEveryBytes = Self.half(of: "queued.max.messages.kbytes", in: all, own: 65_536) * 1024
         var turns = turns
         var result = cbaseline_result()
         var error = [CChar](repeating: 0, count: 512)

@@ -11,7 +11,7 @@ struct RulesRow {
     static let floor = 0.5
     static let leastRate = 200_000.0
     static let topic = "eqiad.mediawiki.recentchange"
-    private static let batch = 4096
+    private static let batch = KafkaConsumer.defaultBatchLimit
     /// Every so many events, one is wanted by two of the rules.
     private static let wantedEvery: Int64 = 100
 

@@ -84,7 +84,7 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
                     cbaseline_inspect inspect, void *context, cbaseline_result *result, char *error, size_t error_size) {
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
     rd_kafka_message_t **messages = malloc(batch * sizeof(*messages));
-    int64_t count = 0, bytes = 0, woken_at = 0, woken_at_bytes = 0;
+    int64_t count = 0, bytes = 0, held = 0, woken_at = 0, woken_at_held = 0; // held: of keys and values, as librdkafka counts its queue
     int failed = 0;
     double give_up = now() + 120;
     while (count < records && !failed) {
@@ -104,12 +104,13 @@ static int read_all(rd_kafka_t *client, int64_t records, size_t batch, int timeo
                 }
                 count++;
                 bytes += (int64_t)messages[i]->len;
+                held += (int64_t)(messages[i]->len + messages[i]->key_len);
             }
             rd_kafka_message_destroy(messages[i]);
         }
-        if (wake_every > 0 && (count - woken_at >= wake_every || bytes - woken_at_bytes >= wake_every_bytes)) {
+        if (wake_every > 0 && (count - woken_at >= wake_every || held - woken_at_held >= wake_every_bytes)) {
             woken_at = count;
-            woken_at_bytes = bytes;
+            woken_at_held = held;
             if (wake(client, error, error_size) != 0)
                 failed = 1;
         }

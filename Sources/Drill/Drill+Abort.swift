@@ -63,7 +63,7 @@ extension Drill {
     private static func takeHome(_ sites: any DrillSites, _ setting: DrillSetting, _ say: @Sendable (String) -> Void) async throws {
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
-        let controller = HandoverController(store: sites.store, logger: logger) {
+        let controller = HandoverController(store: sites.store, patience: .ofDrills, logger: logger) {
             Assignment.Author(
                 name: setting.operatorName, reason: "drill \(setting.id) aborted",
                 now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))

@@ -27,7 +27,7 @@ extension Drill {
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
         let name = setting.operatorName, reason = "drill \(setting.id)" + (plan.reason.isEmpty ? "" : ": \(plan.reason)")
-        return HandoverController(store: sites.store, interval: .milliseconds(50), logger: logger) {
+        return HandoverController(store: sites.store, interval: .milliseconds(50), patience: .ofDrills, logger: logger) {
             Assignment.Author(name: name, reason: reason, now: MillisecondTimestamp(clamped: Int64(Date().timeIntervalSince1970 * 1000)))
         }
     }

@@ -47,14 +47,19 @@ public struct HandoverController: Sendable {
 
     private let clock: HostClock
 
-    /// - Parameter author: the operator's name, the reason, and the time of day.
+    private let patience: StorePatience
+
+    /// - Parameters:
+    ///   - patience: with a store that does not answer when a move is ordered.
+    ///   - author: the operator's name, the reason, and the time of day.
     public init(
-        store: any SharedStore, interval: Duration = .milliseconds(200), clock: HostClock = .system, logger: Logger,
+        store: any SharedStore, interval: Duration = .milliseconds(200), patience: StorePatience = StorePatience(), clock: HostClock = .system, logger: Logger,
         author: @escaping @Sendable () -> Assignment.Author
     ) {
         assignments = AssignmentStore(store)
         checkpoints = CheckpointStore(store)
         self.interval = interval
+        self.patience = patience
         self.clock = clock
         self.logger = logger
         self.author = author
@@ -109,7 +114,7 @@ public struct HandoverController: Sendable {
     private func change(
         _ key: AssignmentKey, _ next: (Assignment) throws(HandoverRefusal) -> Assignment?
     ) async throws -> StoredAssignment {
-        try await StorePatience().trying(clock: clock, logger: logger, where: { ($0 as? StoreError)?.kind == .unavailable }) {
+        try await patience.trying(clock: clock, logger: logger, where: { ($0 as? StoreError)?.kind == .unavailable }) {
             try await changeAtOnce(key, next)
         }
     }

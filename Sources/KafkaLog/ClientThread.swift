@@ -3,17 +3,16 @@ import Glibc
 import Synchronization
 
 /// The one thread that makes all calls into one librdkafka client, in sequence. It is the serial executor of the
-/// client's actor, so "on the right thread" is what the compiler calls isolation; and the executor of tasks that read in place
-/// (`KafkaConsumer.inPlace`).
+/// client's actor, so "on the right thread" is what the compiler calls isolation.
 ///
 /// Besides actor jobs it runs one `wakeHandler`: after librdkafka said that a queue is no longer empty, after
 /// `requestWake()`, and when `alarm` has come.
-final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
+final class ClientThread: SerialExecutor, @unchecked Sendable {
     // @unchecked: `jobs`, `isWakeRequested`, `isStopping` are guarded by `mutex`; `alarm`, `wakeHandler` are touched
     // by the thread alone (`wakeHandler` also once before the first job is enqueued).
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var jobs: [UnownedJob] = []
+    private var jobs: [Job] = []
     private var isWakeRequested = false
     private var isStopping = false
     private let threadID = Atomic<UInt>(0)
@@ -22,6 +21,12 @@ final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
     /// When to call `wakeHandler` next, in nanoseconds of CLOCK_MONOTONIC; nil: only when asked to.
     var alarm: UInt64?
     var wakeHandler: (@Sendable () -> Void)?
+
+    private struct Job {
+        let job: UnownedJob
+        /// That of a task in place; nil: the job is the actor's own.
+        let inPlace: UnownedTaskExecutor?
+    }
 
     init(name: String) {
         self.name = name
@@ -63,10 +68,11 @@ final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
         pthread_mutex_unlock(mutex)
     }
 
-    func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+    func enqueue(_ job: consuming ExecutorJob) { enqueue(UnownedJob(job), inPlace: nil) }
+
+    fileprivate func enqueue(_ job: UnownedJob, inPlace: UnownedTaskExecutor?) {
         pthread_mutex_lock(mutex)
-        jobs.append(job)
+        jobs.append(Job(job: job, inPlace: inPlace))
         if jobs.count == 1 { pthread_cond_signal(condition) }
         pthread_mutex_unlock(mutex)
     }
@@ -81,8 +87,7 @@ final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
     private func run() {
         threadID.store(UInt(pthread_self()), ordering: .relaxed)
         let executor = asUnownedSerialExecutor()
-        let taskExecutor = asUnownedTaskExecutor()
-        var batch: [UnownedJob] = []
+        var batch: [Job] = []
         while true {
             pthread_mutex_lock(mutex)
             while jobs.isEmpty, !isWakeRequested, !isStopping, !alarmIsDue { waitForSignal() }
@@ -92,7 +97,13 @@ final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
             let shouldEnd = isStopping && batch.isEmpty
             pthread_mutex_unlock(mutex)
             if shouldEnd { break }
-            for job in batch { job.runSynchronously(isolatedTo: executor, taskExecutor: taskExecutor) }
+            for job in batch {
+                if let inPlace = job.inPlace {
+                    job.job.runSynchronously(isolatedTo: executor, taskExecutor: inPlace)
+                } else {
+                    job.job.runSynchronously(on: executor)
+                }
+            }
             batch.removeAll(keepingCapacity: true)
             if alarmIsDue {
                 alarm = nil
@@ -113,6 +124,16 @@ final class ClientThread: SerialExecutor, TaskExecutor, @unchecked Sendable {
         var until = timespec(tv_sec: Int(alarm / 1_000_000_000), tv_nsec: Int(alarm % 1_000_000_000))
         pthread_cond_timedwait(condition, mutex, &until)
     }
+}
+
+/// Runs tasks on a client's thread (`KafkaConsumer.inPlace`). It is not the thread's own other half: were the actor's jobs run as those of a task executor,
+/// every task without a preference would leave the actor at each of its calls, and what it had just looked at could change.
+final class InPlaceExecutor: TaskExecutor {
+    private let thread: ClientThread
+
+    init(_ thread: ClientThread) { self.thread = thread }
+
+    func enqueue(_ job: consuming ExecutorJob) { thread.enqueue(UnownedJob(job), inPlace: asUnownedTaskExecutor()) }
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC, the clock of the waits in this room.

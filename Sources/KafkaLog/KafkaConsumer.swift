@@ -29,6 +29,7 @@ public enum ConsumerEvent: Sendable {
 /// every `max.poll.interval.ms`, as with any Kafka consumer: also while everything is paused.
 public actor KafkaConsumer {
     nonisolated let thread: ClientThread
+    private nonisolated let inPlaceExecutor: InPlaceExecutor
     public nonisolated var unownedExecutor: UnownedSerialExecutor { thread.asUnownedSerialExecutor() }
     public nonisolated let configuration: KafkaConsumerConfiguration
 
@@ -117,6 +118,7 @@ public actor KafkaConsumer {
         self.handle = handle
         self.configuration = configuration
         self.thread = thread
+        inPlaceExecutor = InPlaceExecutor(thread)
         thread.wakeHandler = { [weak self] in self?.assumeIsolated { $0.serveWake() } }
         try thread.start()
     }
@@ -166,12 +168,12 @@ public actor KafkaConsumer {
     }
 
     /// Runs `body` on this consumer's own thread instead of handing each batch to another one: for whoever does little with a record, or has few cores.
-    /// What `body` calls of other actors runs where they do. While `body` works without awaiting, this consumer answers nobody; librdkafka's own threads
-    /// go on.
+    ///
+    /// Child tasks, nonisolated functions, and actors without an executor of their own run there, too, when `body` calls them; `Task {}`, the main actor and actors
+    /// with an executor don't. Such an actor should be `body`'s alone: whoever else waits for it at that moment may go on on this thread for a while.
+    /// While anything works there without awaiting, this consumer answers nobody, and no timeout of its calls ends; librdkafka's own threads go on.
     public nonisolated func inPlace<Result: Sendable>(_ body: () async throws -> Result) async rethrows -> Result {
-        // The thread ends with its consumer: nobody may be left on it.
-        defer { withExtendedLifetime(self) {} }
-        return try await withTaskExecutorPreference(thread, operation: body)
+        try await withTaskExecutorPreference(inPlaceExecutor, operation: body)
     }
 
     private func takeEvent(limit: Int) throws(KafkaLogError) -> ConsumerEvent? {
@@ -201,6 +203,8 @@ public actor KafkaConsumer {
         } else {
             handle.pool.giveBack(messages, capacity: limit)
             batch = nil
+            // All of it was stale. More may be there, and librdkafka tells only of a queue that was empty.
+            if count == limit { wasWoken = true }
         }
         pendingEvents += sorted.failures.map { .partitionFailed($0.0, $0.1) }
         pendingEvents += sorted.clientFailures.map { .failed(clientError(handle.client, code: $0.code, text: $0.text)) }

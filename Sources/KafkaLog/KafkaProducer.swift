@@ -66,6 +66,8 @@ public actor KafkaProducer {
             return records.map { _ in .failure(error) }
         }
         return await withCheckedContinuation { continuation in
+            // A task that prefers an executor leaves this actor on its way here, and the client may have been closed meanwhile.
+            guard handle != nil else { return continuation.resume(returning: records.map { _ in .failure(.closed) }) }
             submit([RecordSubmission(records, continuation)])
             pump()
         }
@@ -230,7 +232,8 @@ public actor KafkaProducer {
 
     private func waitUntilIdle() async {
         guard !submissions.isEmpty else { return }
-        await withCheckedContinuation { flushes.append($0) }
+        // Looked at again: see `send`.
+        await withCheckedContinuation { if submissions.isEmpty { $0.resume() } else { flushes.append($0) } }
     }
 
     private func finishFlushes() {

@@ -57,14 +57,14 @@ struct InPlaceTests {
         }
     }
 
-    /// The consumer isn't gone, with its thread, while somebody is on it.
-    @Test func aConsumerThatIsLetGoInPlaceKeepsItsThread() async throws {
+    /// A deadline holds on the consumer's own thread, too.
+    @Test func aDeadlineEndsWaitingInPlace() async throws {
         try await withLocalKafka(partitions: 1) { cluster in
-            let came = try await makeConsumer(cluster.bootstrapServers).inPlace {
-                for _ in 0..<3 { try await Task.sleep(for: .milliseconds(20)) }
-                return true
-            }
-            #expect(came)
+            let consumer = try makeConsumer(cluster.bootstrapServers)
+            try await consumer.assign(starts("t", 1, in: try await consumer.clusterID()))
+            let event = try await consumer.inPlace { try await consumer.nextEvent(deadline: within(0.1)) }
+            #expect(event == nil)
+            try await consumer.close()
         }
     }
 }

@@ -21,7 +21,7 @@ typedef int (*cbaseline_inspect)(void *context, const void *value, size_t length
 
 // Reads `records` records of partitions 0 to `partitions` - 1 of `topic` from offset 0 and counts them: a loop over
 // rd_kafka_consume_batch_queue with `batch` messages a call. `names` and `values` are librdkafka settings.
-// Each time that `wake_every` records or `wake_every_bytes` of their values were read the brokers' threads are woken (what librdkafka below 2.2 needs
+// Each time that `wake_every` records or `wake_every_bytes` of their keys and values were read the brokers' threads are woken (what librdkafka below 2.2 needs
 // so that they don't sleep for a second when its queue was full); a `wake_every` of 0: never. `inspect` may be NULL. The time runs from assign() to the last record. Returns 0, or -1 with a text in `error`.
 int cbaseline_consume(const char *topic, int32_t partitions, int64_t records, size_t batch, int timeout_ms, int64_t wake_every,
                       int64_t wake_every_bytes, const char *const *names, const char *const *values, size_t settings, cbaseline_inspect inspect,

@@ -2,6 +2,11 @@ import Checkpoints
 import Handover
 import KafkaLog
 
+extension StorePatience {
+    /// A drill that ends half-way leaves work behind: rather it is late, which its report says, too.
+    static let ofDrills = StorePatience(limit: .seconds(20))
+}
+
 /// The two datacenters that a drill is run on.
 protocol DrillSites: Sendable {
     var store: any SharedStore { get }

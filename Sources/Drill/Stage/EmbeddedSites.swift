@@ -53,7 +53,7 @@ final class EmbeddedSites: DrillSites {
         sites = try await TwoSites(settings)
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
-        store = PatientStore(sites.store, logger: logger)
+        store = PatientStore(sites.store, patience: .ofDrills, logger: logger)
     }
 
     func client(_ datacenter: Datacenter, _ name: String) -> KafkaClientConfiguration { sites.client(datacenter, name) }

@@ -21,7 +21,7 @@ final class LiveGroup: DrillSites {
         key = AssignmentKey(group: setting.group, origin: origin)
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
-        store = PatientStore(try await configuration.store.configuration().open(logger: logger), logger: logger)
+        store = PatientStore(try await configuration.store.configuration().open(logger: logger), patience: .ofDrills, logger: logger)
     }
 
     func client(_ datacenter: Datacenter, _ name: String) -> KafkaClientConfiguration { LiveClients.client(configuration, datacenter, name) }

@@ -44,7 +44,7 @@ final class LiveSites: DrillSites {
         sink = try await Sink(seed: setting.seed, work: work) { _, _ in }
         var logger = Logger(label: "switchback.drill")
         logger.logLevel = .critical
-        store = PatientStore(try await configuration.store.configuration().open(logger: logger), logger: logger)
+        store = PatientStore(try await configuration.store.configuration().open(logger: logger), patience: .ofDrills, logger: logger)
     }
 
     func client(_ datacenter: Datacenter, _ name: String) -> KafkaClientConfiguration {
