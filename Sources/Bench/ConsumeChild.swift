@@ -45,15 +45,19 @@ struct ConsumeChild: AsyncParsableCommand {
         var result =
             switch reader {
             case .c, .plainC: try readInC(settings)
-            case .kafkaLog, .handedOver, .handler:
-                try await KafkaLogLoop(
-                    servers: servers, topic: topic, partitions: partitions, records: records, batch: Self.batch, settings: settings,
-                    manner: reader == .kafkaLog ? .inPlace : reader == .handedOver ? .handedOver : .handled, turns: turns
-                ).run()
+            case .kafkaLog: try await read(.inPlace, settings)
+            case .handler: try await read(.handled, settings)
+            case .handedOver: try await read(.handedOver, settings)
             }
         (result.peak, result.steady) = watch.end()
         result.library = KafkaVersion.text
         try ChildRun.answer(result)
+    }
+
+    private func read(_ manner: KafkaLogLoop.Manner, _ settings: [String: String]) async throws -> ChildResult {
+        try await KafkaLogLoop(
+            servers: servers, topic: topic, partitions: partitions, records: records, batch: Self.batch, settings: settings, manner: manner, turns: turns
+        ).run()
     }
 
     private func readInC(_ settings: [String: String]) throws -> ChildResult {

@@ -112,10 +112,9 @@ public actor KafkaConsumer {
         if let instance = configuration.groupInstanceID { try settings.set("group.instance.id", instance) }
         CallbackContext.installCallbacks(settings.pointer, isConsumer: true)
         let thread = ClientThread(name: "kafka-consumer")
-        let handle = try ClientHandle(
+        handle = try ClientHandle(
             RD_KAFKA_CONSUMER, settings: settings, context: CallbackContext(logger: client.logger, clientID: client.clientID),
             thread: thread)
-        self.handle = handle
         self.configuration = configuration
         self.thread = thread
         inPlaceExecutor = InPlaceExecutor(thread)
