@@ -57,7 +57,7 @@ struct ActionsRow {
                 .init(name: "worker", rate: rates.worker, cpu: Figures.median(cpu)),
             ],
             goals: [
-                .init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor, floor: 0.25),
+                .init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor),
                 .init(what: "worker to C loop over libcurl, requests per second", value: rates.worker / rates.curl),
             ])
     }

@@ -83,7 +83,7 @@ struct MirrorRowCommand: AsyncParsableCommand {
                 RowResult.Side(name: "broker that the mirror writes to", cpu: to),
             ],
             goals: [
-                .init(what: "mirror to C loop", value: Figures.median(zip(mirror, reads).map { $0.rate / $1.rate }), atLeast: Self.floor, floor: 0.25),
+                .init(what: "mirror to C loop", value: Figures.median(zip(mirror, reads).map { $0.rate / $1.rate }), atLeast: Self.floor),
                 .init(what: "C that reads and writes, to C loop", value: Figures.median(zip(plain, reads).map { $0.child.rate / $1.rate })),
                 .init(what: "CPU per record, C that reads and writes to mirror", value: Figures.median(zip(plain, ours).map { $0.child.cpu / $1.child.cpu })),
                 .init(what: "mirror, peak", value: Figures.median(mirror.map(\.peak)), atMost: Self.memoryBound, unit: " MiB"),

@@ -23,14 +23,14 @@ struct RowOptions: ParsableArguments {
 
 /// What every row's command takes.
 struct VerdictOptions: ParsableArguments {
-    @Flag(help: "Exit with status 1 when a ratio is under its floor.") var check = false
+    @Flag(help: "Exit with status 1 when a goal is not met.") var check = false
     @Option(help: ArgumentHelp("Put the results at the end of this file, too, one JSON object a line.", visibility: .hidden)) var results: String?
 
     /// Prints the row, hands it on to who asked for it, and judges it.
     func finish(_ result: RowResult) throws {
         print(result.table)
         if let results { try Self.append(result, to: results) }
-        if check, !result.isHeld { throw ExitCode(1) }
+        if check, !result.isMet { throw ExitCode(1) }
     }
 
     static func append(_ result: RowResult, to file: String) throws {

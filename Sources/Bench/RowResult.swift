@@ -21,17 +21,10 @@ struct RowResult: Codable, Sendable {
         let value: Double
         var atLeast: Double?
         var atMost: Double?
-        /// Under this (or above it, where the goal is a most) a check fails, though the goal itself may not be reached; nil: the goal is the floor, too.
-        var floor: Double?
         /// Written after the value, such as " MiB".
         var unit = ""
 
         var isMet: Bool { value >= atLeast ?? -.infinity && value <= atMost ?? .infinity }
-        /// What must hold on from run to run: the floor, where there is one.
-        var isHeld: Bool {
-            guard let floor else { return isMet }
-            return atMost == nil ? value >= floor : value <= floor
-        }
         var bound: String {
             if let atLeast { return "at least \(Self.number(atLeast))\(unit)" }
             if let atMost { return "at most \(Self.number(atMost))\(unit)" }
@@ -53,7 +46,6 @@ struct RowResult: Codable, Sendable {
     var remark: String?
 
     var isMet: Bool { goals.allSatisfy(\.isMet) }
-    var isHeld: Bool { goals.allSatisfy(\.isHeld) }
 
     /// For stdout.
     var table: String {
@@ -68,7 +60,7 @@ struct RowResult: Codable, Sendable {
             lines.append(line)
         }
         for goal in goals {
-            lines.append("  \(goal.what): \(goal.text)" + (goal.bound.isEmpty ? "" : "  (\(goal.bound): \(goal.isMet ? "met" : "NOT MET")\(goal.isHeld ? "" : ", UNDER ITS FLOOR"))"))
+            lines.append("  \(goal.what): \(goal.text)" + (goal.bound.isEmpty ? "" : "  (\(goal.bound): \(goal.isMet ? "met" : "NOT MET"))"))
         }
         if let remark { lines.append("  \(remark)") }
         return lines.joined(separator: "\n")

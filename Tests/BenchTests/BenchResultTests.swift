@@ -48,16 +48,6 @@ struct BenchResultTests {
         #expect(!svg.contains("nan") && !svg.contains("inf"))
     }
 
-    @Test("a goal that is missed fails a check only under its floor")
-    func floors() {
-        #expect(!RowResult.Goal(what: "x", value: 0.4, atLeast: 0.5).isHeld, "without a floor the goal is one")
-        #expect(RowResult.Goal(what: "x", value: 0.4, atLeast: 0.5, floor: 0.3).isHeld)
-        #expect(!RowResult.Goal(what: "x", value: 0.4, atLeast: 0.5, floor: 0.3).isMet)
-        #expect(!RowResult.Goal(what: "x", value: 0.2, atLeast: 0.5, floor: 0.3).isHeld)
-        #expect(RowResult.Goal(what: "x", value: 4, atMost: 1.5, floor: 6).isHeld)
-        #expect(!RowResult.Goal(what: "x", value: 7, atMost: 1.5, floor: 6).isHeld)
-    }
-
     @Test("a goal that is missed, and a row that failed, stand in the report")
     func report() throws {
         var row = RowResult(row: "x", name: "example", load: "nothing")
