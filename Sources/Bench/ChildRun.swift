@@ -11,6 +11,8 @@ struct ChildResult: Codable {
     var steady: Double
     /// The librdkafka that it ran on, where that may be another than this program's.
     var library: String?
+    /// Seconds of CPU before what was measured.
+    var startCPUSeconds: Double?
 
     var rate: Double { Double(records) / seconds }
     /// Microseconds of CPU per record.
@@ -38,25 +40,71 @@ enum ChildRun {
     static func run(
         _ arguments: [String], program: URL? = nil, environment: [String: String] = [:], within limit: Duration = .seconds(300)
     ) throws -> ChildResult {
-        let process = Process()
-        process.executableURL = program ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments = arguments
-        if !environment.isEmpty { process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 } }
-        let input = Pipe(), output = Pipe()
-        process.standardInput = input
-        process.standardOutput = output
-        try process.run()
-        let child = process.processIdentifier
-        let watchdog = DispatchWorkItem { kill(child, SIGKILL) }
-        DispatchQueue.global().asyncAfter(deadline: .now() + limit / .seconds(1), execute: watchdog)
-        let data = output.fileHandleForReading.readDataToEndOfFile()
-        watchdog.cancel()
-        process.waitUntilExit()
-        try? input.fileHandleForWriting.close()
-        guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(ChildResult.self, from: data) else {
-            throw Failure(description: "'\(arguments.first ?? "")' failed in its process (status \(process.terminationStatus)), or took longer than \(limit)")
+        let child = try Child(arguments, program: program, environment: environment, within: limit)
+        return try child.result(child.output.readDataToEndOfFile())
+    }
+
+    /// The same, for a child that asks for more once, by a line (`askForMore`): then `more` is called, while it goes on.
+    static func run(_ arguments: [String], within limit: Duration = .seconds(300), more: () async throws -> Void) async throws -> ChildResult {
+        let child = try Child(arguments, within: limit)
+        var data = Data()
+        var hasAsked = false
+        while true {
+            let next = child.output.availableData
+            guard !next.isEmpty else { break }
+            data += next
+            guard !hasAsked, let end = data.firstIndex(of: UInt8(ascii: "\n")) else { continue }
+            hasAsked = true
+            data = Data(data[(end + 1)...])
+            do { try await more() } catch {
+                child.end()
+                throw error
+            }
         }
-        return result
+        return try child.result(data)
+    }
+
+    /// In the child, once.
+    static func askForMore() { FileHandle.standardOutput.write(Data("more\n".utf8)) }
+
+    /// A run under way.
+    private struct Child {
+        let process = Process()
+        let input = Pipe(), pipe = Pipe()
+        let watchdog: DispatchWorkItem
+        let name: String
+        let limit: Duration
+        var output: FileHandle { pipe.fileHandleForReading }
+
+        init(_ arguments: [String], program: URL? = nil, environment: [String: String] = [:], within limit: Duration) throws {
+            (name, self.limit) = (arguments.first ?? "", limit)
+            process.executableURL = program ?? URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
+            process.arguments = arguments
+            if !environment.isEmpty { process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 } }
+            process.standardInput = input
+            process.standardOutput = pipe
+            try process.run()
+            let child = process.processIdentifier
+            watchdog = DispatchWorkItem { kill(child, SIGKILL) }
+            DispatchQueue.global().asyncAfter(deadline: .now() + limit / .seconds(1), execute: watchdog)
+        }
+
+        func end() {
+            watchdog.cancel()
+            process.terminate()
+            process.waitUntilExit()
+        }
+
+        /// After the end of its output, which ended in `data`.
+        func result(_ data: Data) throws -> ChildResult {
+            watchdog.cancel()
+            process.waitUntilExit()
+            try? input.fileHandleForWriting.close()
+            guard process.terminationStatus == 0, let result = try? JSONDecoder().decode(ChildResult.self, from: data) else {
+                throw Failure(description: "'\(name)' failed in its process (status \(process.terminationStatus)), or took longer than \(limit)")
+            }
+            return result
+        }
     }
 
     /// In the child: ends it when the parent has ended, in whatever way.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Demo
 import Foundation
+import KafkaLog
 
 /// Row (k): CPU per record as partitions grow (reading through KafkaLog, and the C loop beside it) and as groups grow (a worker).
 struct GrowthCommand: AsyncParsableCommand {
@@ -22,8 +23,8 @@ struct GrowthCommand: AsyncParsableCommand {
 
     func validate() throws {
         guard partitions.count > 1, groups.count > 1, partitions.allSatisfy({ $0 > 1 }), groups.allSatisfy({ $0 > 0 }), records >= 100_000,
-            events >= 100_000, size > 0, batchBytes >= 1000
-        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, records and events at least 100000, size at least 1, batch-bytes at least 1000") }
+            events >= 100_000, groups.allSatisfy({ events / Int64($0) > Self.early }), size > 0, batchBytes >= 1000
+        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, records and events at least 100000, more than \(Self.early) events for each group, size at least 1, batch-bytes at least 1000") }
     }
 
     func run() async throws {
@@ -63,37 +64,51 @@ struct GrowthCommand: AsyncParsableCommand {
             .init(what: "KafkaLog, CPU per record at \(partitions[most]) partitions to \(partitions[fewest])", value: costs[0][most] / costs[0][fewest], atMost: Self.bound))
         result.goals.append(.init(what: "C loop, the same", value: costs[1][most] / costs[1][fewest]))
         result.goals.append(.init(what: "KafkaLog to C loop, CPU per record at \(partitions[most]) partitions", value: costs[0][most] / costs[1][most]))
-        result.remark = "CPU is counted from assign() to the last record: what assigning so many partitions costs once is in it."
+        result.remark = "CPU is counted from assign() to the last record: what assigning so many partitions costs once is in it. What starting groups costs is not in their CPU per event."
     }
 
+    /// Each worker starts with a few events, which all of its groups have read before the others are written: starting a group costs the same however
+    /// many events there are.
     private func workGroups(_ servers: String, _ directory: URL, _ result: inout RowResult) async throws {
         let recorded = try RecordedEvents(file: templates)
         var runs: [Int: [ChildResult]] = [:]
-        for count in groups {
-            Figures.note("writing \(events / Int64(count)) events for \(count) groups")
-            try await recorded.write(events / Int64(count), to: "eqiad.g\(count)", partitions: 6, servers: servers, wantedEvery: 100)
-        }
         for run in 1...options.runs {
             for count in groups {
                 Figures.note("run \(run) of \(options.runs), \(count) groups")
                 let port = try FreePorts.take(1)[0]
-                let yaml = directory.appending(path: "groups-\(count)-\(run).yaml")
-                try configuration(servers, directory.appending(path: "groups-\(count)-\(run).db").path, count, run, port)
-                    .write(to: yaml, atomically: true, encoding: .utf8)
-                runs[count, default: []].append(
-                    try ChildRun.run([
-                        "worker-child", yaml.path, "--port", "\(port)", "--events", "\(events / Int64(count) * Int64(count))", "--interval", "100",
-                    ]))
+                let name = "groups-\(count)-\(run)"
+                let yaml = directory.appending(path: "\(name).yaml")
+                try configuration(servers, directory.appending(path: "\(name).db").path, count, name, port).write(to: yaml, atomically: true, encoding: .utf8)
+                let each = events / Int64(count)
+                try await recorded.write(Self.early, to: "eqiad.\(name)", partitions: 6, servers: servers, wantedEvery: 100)
+                let one = try await ChildRun.run([
+                    "worker-child", yaml.path, "--port", "\(port)", "--first", "\(Self.early * Int64(count))", "--events", "\(each * Int64(count))", "--interval", "100",
+                ]) { try await recorded.append(Self.early..<each, to: "eqiad.\(name)", partitions: 6, servers: servers, wantedEvery: 100) }
+                runs[count, default: []].append(one)
+                try await delete("eqiad.\(name)", servers)
             }
         }
         result.sides += groups.map { ChildResult.side("worker, \($0) groups", runs[$0] ?? []) }
         let costs = groups.map { Figures.median((runs[$0] ?? []).map(\.cpu)) }
+        let starts = groups.map { Figures.median((runs[$0] ?? []).compactMap(\.startCPUSeconds)) }
+        let (most, fewest) = (groups.count - 1, 0)
+        result.goals.append(.init(what: "worker, CPU per event and group with \(groups[most]) groups to \(groups[fewest])", value: costs[most] / costs[fewest]))
         result.goals.append(
             .init(
-                what: "worker, CPU per event and group with \(groups[groups.count - 1]) groups to \(groups[0])", value: costs[groups.count - 1] / costs[0]))
+                what: "worker, CPU to start a group more, up to \(groups[most])",
+                value: (starts[most] - starts[fewest]) / Double(groups[most] - groups[fewest]) * 1000, unit: " ms"))
     }
 
-    private func configuration(_ servers: String, _ store: String, _ count: Int, _ run: Int, _ port: Int) -> String {
+    /// Events that are there when a worker starts.
+    private static let early: Int64 = 600
+
+    private func delete(_ topic: String, _ servers: String) async throws {
+        let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
+        for deleted in try await admin.deleteTopics([topic]).values { try deleted.get() }
+        await admin.close()
+    }
+
+    private func configuration(_ servers: String, _ store: String, _ count: Int, _ name: String, _ port: Int) -> String {
         """
         service: bench
         datacenter: eqiad
@@ -102,7 +117,7 @@ struct GrowthCommand: AsyncParsableCommand {
         identity: json:meta.id
         listen: 127.0.0.1:\(port)
         rules:
-        \((1...count).map { "  rule\($0): {topic: g\(count), group: r\(run)-\($0), match: {type: bench}}" }.joined(separator: "\n"))
+        \((1...count).map { "  rule\($0): {topic: \(name), group: \(name)-\($0), match: {type: bench}}" }.joined(separator: "\n"))
         """
     }
 }

@@ -17,6 +17,9 @@ struct WorkerChild: AsyncParsableCommand {
     /// Milliseconds between two looks at the metrics.
     @Option var interval: Int = 20
     @Flag var oneCore = false
+    /// So many of them are there when it begins. Once all groups have read those, the rest is asked for and only that is measured: what starting
+    /// costs is told apart. 0: all are there.
+    @Option var first: Int64 = 0
 
     private static let limit = Duration.seconds(240)
 
@@ -42,17 +45,21 @@ struct WorkerChild: AsyncParsableCommand {
         await worker.value
     }
 
-    /// From the first look that shows events to the last of them.
+    /// From the first look that shows events, or all those that are there when it begins, to the last of them.
     private func measure() async throws -> ChildResult {
         let deadline = ContinuousClock.now + Self.limit
-        var first: (done: Int64, at: ContinuousClock.Instant, cpu: Double)?
+        var began: (done: Int64, at: ContinuousClock.Instant, cpu: Double)?
         while ContinuousClock.now < deadline {
             let done = Self.count(in: (try? PlainHTTP.get("/metrics", port: port)) ?? "")
             let (now, cpu) = (ContinuousClock.now, Figures.cpuSeconds())
-            if done > 0, first == nil { first = (done, now, cpu) }
-            if done >= events, let first, done > first.done {
+            if done >= max(1, first), began == nil {
+                began = (done, now, cpu)
+                if first > 0 { ChildRun.askForMore() }
+            }
+            if done >= events, let began, done > began.done {
                 return ChildResult(
-                    records: done - first.done, bytes: 0, seconds: first.at.duration(to: now) / .seconds(1), cpuSeconds: cpu - first.cpu, peak: 0, steady: 0)
+                    records: done - began.done, bytes: 0, seconds: began.at.duration(to: now) / .seconds(1), cpuSeconds: cpu - began.cpu, peak: 0, steady: 0,
+                    startCPUSeconds: began.cpu)
             }
             try await Task.sleep(for: .milliseconds(interval))
         }

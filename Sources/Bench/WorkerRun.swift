@@ -81,9 +81,14 @@ struct RecordedEvents {
         let admin = try KafkaAdmin(KafkaClientConfiguration(bootstrapServers: [servers]))
         for result in try await admin.createTopics([NewTopic(topic, partitions: partitions)]).values { try result.get() }
         await admin.close()
+        try await append(0..<events, to: topic, partitions: partitions, servers: servers, wantedEvery: wantedEvery)
+    }
+
+    /// Writes the events of these numbers to a topic that is there.
+    func append(_ numbers: Range<Int64>, to topic: String, partitions: Int32, servers: String, wantedEvery: Int64) async throws {
         let producer = try KafkaProducer(KafkaClientConfiguration(bootstrapServers: [servers], settings: ["linger.ms": "20"]))
-        for start in stride(from: 0, to: events, by: Int(Self.chunk)) {
-            let records = (start..<min(start + Self.chunk, events)).map { number in
+        for start in stride(from: numbers.lowerBound, to: numbers.upperBound, by: Int(Self.chunk)) {
+            let records = (start..<min(start + Self.chunk, numbers.upperBound)).map { number in
                 let part = parts[Int(number) % parts.count]
                 let type = number % wantedEvery == 0 ? "bench" : part.type
                 let digits = String(number)

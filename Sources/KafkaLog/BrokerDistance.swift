@@ -17,6 +17,10 @@ enum BrokerDistance {
     /// (64 MiB, 100,000 records), which must last for a round trip.
     static let nearQueue = ["queued.max.messages.kbytes": "8192", "queued.min.messages": "30000"]
     static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes), "fetch.max.bytes": String(nearFetchLimit)]) { $1 }
+    /// MiB that all consumers of a process together hold ready, and fetch at once: close by, and elsewhere, where a round trip has to be bridged.
+    private static let nearShared = 64, farShared = 256
+    /// MiB that each has of it, at least: less would be a few partitions' fetch.
+    private static let nearShare = 1, farShare = 4
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
     private static let looks = 3
@@ -33,10 +37,12 @@ enum BrokerDistance {
     }
 
     /// librdkafka settings for consumers of these brokers.
-    static func settings(for client: KafkaClientConfiguration) -> [String: String] {
+    ///
+    /// - Parameter sharers: `KafkaConsumerConfiguration.sharers`.
+    static func settings(for client: KafkaClientConfiguration, sharers: Int) -> [String: String] {
         // Behind TLS nothing can be asked without a handshake, so there a connection must do.
         let isPlain = !(client.settings["security.protocol"] ?? "plaintext").lowercased().hasSuffix("ssl")
-        guard let server = first(of: client) else { return [:] }
+        guard let server = first(of: client) else { return share(of: sharers, isNear: false) }
         let trip = roundTrip(to: server, asking: isPlain)
         let isNear = trip?.isNear ?? false
         client.logger.debug(
@@ -45,8 +51,18 @@ enum BrokerDistance {
                 "server": "\(server)", "connection": "\(trip.map { "\($0.connection)" } ?? "none")", "answer": "\(trip?.answer.map { "\($0)" } ?? "not asked")",
                 "taken for": isNear ? "close by" : "far away",
             ])
-        return isNear ? nearSettings : [:]
+        return (isNear ? nearSettings : [:]).merging(share(of: sharers, isNear: isNear)) { $1 }
     }
+
+    /// Where many read beside each other, less for each of them than it would take alone.
+    static func share(of sharers: Int, isNear: Bool) -> [String: String] {
+        let share = isNear ? max(nearShare, nearShared / max(1, sharers)) : max(farShare, farShared / max(1, sharers))
+        guard share << 20 < (isNear ? nearFetchLimit : ownFetchLimit) else { return [:] }
+        return ["queued.max.messages.kbytes": String(share << 10), "fetch.max.bytes": String(share << 20)]
+    }
+
+    /// librdkafka's own `fetch.max.bytes`.
+    private static let ownFetchLimit = 52_428_800
 
     /// The broker that is asked. One of the servers may be a list, as librdkafka takes it.
     static func first(of client: KafkaClientConfiguration) -> String? {

@@ -58,15 +58,19 @@ public struct KafkaConsumerConfiguration: Sendable {
     public var groupInstanceID: String?
     /// Kafka's `partition.assignment.strategy`.
     public var assignmentStrategy: String
+    /// Consumers of this process that read beside each other, this one among them; at least 1. What librdkafka holds ready for each, and fetches at once,
+    /// gets smaller with many of them (`queued.max.messages.kbytes`, `fetch.max.bytes`), unless `client` sets it.
+    public var sharers: Int
 
     public init(
         client: KafkaClientConfiguration, groupID: String? = nil, groupInstanceID: String? = nil,
-        assignmentStrategy: String = "cooperative-sticky"
+        assignmentStrategy: String = "cooperative-sticky", sharers: Int = 1
     ) {
         self.client = client
         self.groupID = groupID
         self.groupInstanceID = groupInstanceID
         self.assignmentStrategy = assignmentStrategy
+        self.sharers = sharers
     }
 
     /// librdkafka makes its consumer queue only for a client with a group id; one that never joins needs a name too.

@@ -82,10 +82,13 @@ public actor KafkaConsumer {
 
     /// The same, and what suits how far away the brokers are (`BrokerDistance`). Measures that, once per call, unless `configuration` says itself
     /// how much a fetch brings.
-    public static func speedDefaults(for configuration: KafkaClientConfiguration) -> [String: String] {
+    ///
+    /// - Parameter sharers: `KafkaConsumerConfiguration.sharers`.
+    public static func speedDefaults(for configuration: KafkaClientConfiguration, sharers: Int = 1) -> [String: String] {
         let names = ["fetch.message.max.bytes", "max.partition.fetch.bytes", "fetch.max.bytes"]
-        guard configuration.settings.keys.allSatisfy({ !names.contains($0) }) else { return speedDefaults }
-        return speedDefaults.merging(BrokerDistance.settings(for: configuration)) { $1 }
+        let isGiven = configuration.settings.keys.contains(where: names.contains)
+        let chosen = isGiven ? BrokerDistance.share(of: sharers, isNear: false) : BrokerDistance.settings(for: configuration, sharers: sharers)
+        return speedDefaults.merging(chosen) { $1 }
     }
 
     /// What suits brokers that are close by, wherever they are: for measuring.
@@ -99,7 +102,7 @@ public actor KafkaConsumer {
     public init(_ configuration: KafkaConsumerConfiguration) throws(KafkaLogError) {
         let client = configuration.client
         let settings = ClientSettings()
-        var defaults = KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client)) { $1 }
+        var defaults = KafkaClientConfiguration.reserved.merging(Self.speedDefaults(for: client, sharers: configuration.sharers)) { $1 }
         defaults.merge(configuration.groupID == nil ? Self.soloDefaults : Self.groupDefaults) { $1 }
         let isKerberos = Self.usesKerberos(client)
         if isKerberos, !Self.hasQueueBackoff { defaults["topic.metadata.refresh.interval.ms"] = Self.kerberosRefresh }

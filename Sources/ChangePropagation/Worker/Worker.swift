@@ -113,8 +113,9 @@ public struct Worker: Sendable {
         let parking = self.parking(producer)
         let claims = try await openClaims()
         defer { if let claims { Task { await claims.close() } } }
-        let fleet = WorkerFleet(logger: logger) { key, rules in
-            try groupWorker(key.group, rules, role: key.role, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
+        let fleet = WorkerFleet(logger: logger) { key, rules, count in
+            try groupWorker(
+                key.group, rules, role: key.role, of: count, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
         }
         logger.info(
             "Working", metadata: [
@@ -231,14 +232,14 @@ public struct Worker: Sendable {
         return false
     }
 
-    /// The worker of one group, which has not touched anything yet.
+    /// The worker of one group, which has not touched anything yet. `count`: so many are there in this process.
     func groupWorker(
-        _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, _ cluster: WorkerConfiguration.ClusterSettings,
+        _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, of count: Int = 1, _ cluster: WorkerConfiguration.ClusterSettings,
         lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil, claims: (any TransactionStore)? = nil
     ) throws -> GroupWorker {
         var setup = GroupWorker.Setup(configuration, group: group, rules: rules, role: role, workerName: Self.processName())
         setup.startMargin = httpSettings.connectTimeout
-        let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster))
+        let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster, sharers: count))
         return GroupWorker(
             setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, claims: claims, logger: logger)
     }
@@ -262,7 +263,7 @@ public struct Worker: Sendable {
             clientID: "switchback-\(configuration.service)", settings: cluster.kafka, logger: logger)
     }
 
-    private func consumerConfiguration(_ group: String, _ cluster: WorkerConfiguration.ClusterSettings) -> KafkaConsumerConfiguration {
+    private func consumerConfiguration(_ group: String, _ cluster: WorkerConfiguration.ClusterSettings, sharers: Int) -> KafkaConsumerConfiguration {
         var client = clientConfiguration(cluster)
         let session = configuration.sessionTimeout.nanoseconds / 1_000_000
         // Members hear of a rebalance with their next heartbeat: at librdkafka's 3 s every change of members would take as long.
@@ -271,7 +272,7 @@ public struct Worker: Sendable {
         own["fetch.wait.max.ms"] = "100"
         client.settings.merge(own) { given, _ in given }
         return KafkaConsumerConfiguration(
-            client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" })
+            client: client, groupID: group, groupInstanceID: configuration.instance.map { "\($0)-\(group)" }, sharers: sharers)
     }
 
     /// Unique per process, so that a checkpoint says who wrote it.

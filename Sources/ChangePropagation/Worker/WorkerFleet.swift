@@ -21,8 +21,8 @@ actor WorkerFleet {
         case stop
     }
 
-    /// Makes a worker that has not touched anything yet.
-    private let make: @Sendable (Key, [Rule]) throws -> GroupWorker
+    /// Makes a worker that has not touched anything yet, one of so many.
+    private let make: @Sendable (Key, [Rule], Int) throws -> GroupWorker
     private let logger: Logger
     private var members: [Key: Member] = [:]
     /// Those that end because their rules are gone.
@@ -31,7 +31,7 @@ actor WorkerFleet {
     private let events: AsyncStream<Event>
     private let continuation: AsyncStream<Event>.Continuation
 
-    init(logger: Logger, make: @escaping @Sendable (Key, [Rule]) throws -> GroupWorker) {
+    init(logger: Logger, make: @escaping @Sendable (Key, [Rule], Int) throws -> GroupWorker) {
         self.make = make
         self.logger = logger
         (events, continuation) = AsyncStream.makeStream()
@@ -52,7 +52,7 @@ actor WorkerFleet {
     func run(_ rules: [Rule]) async throws {
         guard !isStopping else { return }
         let wanted = Self.wanted(rules)
-        let workers = try wanted.map { ($0.key, try make($0.key, $0.value)) }
+        let workers = try wanted.map { ($0.key, try make($0.key, $0.value, wanted.count)) }
         for (key, worker) in workers.sorted(by: { $0.0 < $1.0 }) { start(key, worker) }
         var failure: (any Error)?
         for await event in events {
@@ -91,7 +91,7 @@ actor WorkerFleet {
         if let key = wanted.keys.first(where: leaving.contains) {
             throw Refusal(description: "group \(key.group) is still ending since the last reload; try again")
         }
-        let fresh = try wanted.filter { members[$0.key] == nil }.map { ($0.key, try make($0.key, $0.value)) }
+        let fresh = try wanted.filter { members[$0.key] == nil }.map { ($0.key, try make($0.key, $0.value, wanted.count)) }
         for (key, member) in members {
             if let rules = wanted[key] { await member.worker.replace(rules) } else {
                 leaving.insert(key)
