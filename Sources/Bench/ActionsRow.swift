@@ -15,7 +15,7 @@ struct ActionsRow {
     private static let topic = "eqiad.mediawiki.recentchange"
 
     let servers: String
-    let sink: String
+    let sink: ServingProcess
     let directory: URL
     let events: Int64
     let partitions: Int32
@@ -31,18 +31,26 @@ struct ActionsRow {
     /// Both sides in turn, after one run of each that warms everything up.
     func measure(runs: Int) async throws -> RowResult {
         var wrk: [Double] = [], curl: [Double] = [], curlCPU: [Double] = [], ours: [Double] = [], cpu: [Double] = []
+        // What the sink itself takes for a request, by who sends them.
+        var sinkCPU: [[Double]] = [[], [], []]
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
+            let begin = sinkSeconds
             let peer = try runWrk()
+            let afterWrk = sinkSeconds
             let idle = Figures.cpuSeconds()
             let library = Double(events) / (try runCurl())
+            let afterCurl = sinkSeconds
             let libraryCPU = (Figures.cpuSeconds() - idle) / Double(events) * 1e6
             let path = directory.appending(path: "store-\(run).db").path
-            let yaml = Self.configuration(servers, path, "bench-\(run)", sink)
+            let yaml = Self.configuration(servers, path, "bench-\(run)", sink.address)
             let before = Figures.cpuSeconds()
             let rate = Double(events) / (try await WorkerRun(yaml: yaml, store: path, group: "bench-\(run)", events: events).seconds())
             if run > 0 {
-                wrk.append(peer)
+                wrk.append(peer.rate)
+                for (side, seconds, requests) in [
+                    (0, afterWrk - begin, peer.requests), (1, afterCurl - afterWrk, Double(events)), (2, sinkSeconds - afterCurl, Double(events)),
+                ] { sinkCPU[side].append(seconds / requests * 1e6) }
                 curl.append(library)
                 curlCPU.append(libraryCPU)
                 ours.append(rate)
@@ -59,21 +67,23 @@ struct ActionsRow {
             goals: [
                 .init(what: "worker to wrk, requests per second", value: rates.worker / rates.wrk, atLeast: Self.floor),
                 .init(what: "worker to C loop over libcurl, requests per second", value: rates.worker / rates.curl),
-            ])
+            ] + zip(["wrk", "C", "the worker"], sinkCPU).map { .init(what: "the sink, CPU for a request of \($0)", value: Figures.median($1), unit: " us") })
     }
+
+    private var sinkSeconds: Double { sink.meter.cpuSeconds ?? 0 }
 
     /// Seconds that a C loop over the library that the worker uses takes for as many requests.
     private func runCurl() throws -> Double {
         var seconds = 0.0
         var error = [CChar](repeating: 0, count: 256)
-        let outcome = cbaseline_requests("http://\(sink)\(Self.path)", Self.body, events, Int32(Self.concurrency), &seconds, &error, error.count)
+        let outcome = cbaseline_requests("http://\(sink.address)\(Self.path)", Self.body, events, Int32(Self.concurrency), &seconds, &error, error.count)
         guard outcome == 0 else { throw Failure(description: "the C loop over libcurl: \(CCall.text(error))") }
         return seconds
     }
 
     private static let path = "/act/01592c7a-03f1-46cd-9472-000000000001", body = #"{"id":"01592c7a-03f1-46cd-9472-000000000001"}"#
 
-    private func runWrk() throws -> Double {
+    private func runWrk() throws -> (rate: Double, requests: Double) {
         let script = directory.appending(path: "post.lua")
         try """
             wrk.method = "POST"
@@ -83,17 +93,19 @@ struct ActionsRow {
         let process = Process()
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = [
-            "wrk", "-t", "2", "-c", "\(Self.concurrency)", "-d", "4s", "-s", script.path, "http://\(sink)\(Self.path)",
+            "wrk", "-t", "2", "-c", "\(Self.concurrency)", "-d", "4s", "-s", script.path, "http://\(sink.address)\(Self.path)",
         ]
         let output = Pipe()
         process.standardOutput = output
         try process.run()
         let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
         process.waitUntilExit()
-        guard process.terminationStatus == 0, let match = text.firstMatch(of: /Requests\/sec:\s+([0-9.]+)/), let rate = Double(match.1) else {
+        guard process.terminationStatus == 0, let match = text.firstMatch(of: /([0-9]+) requests in .*Requests\/sec:\s+([0-9.]+)/.dotMatchesNewlines()),
+            let requests = Double(match.1), let rate = Double(match.2)
+        else {
             throw Failure(description: "wrk is not there or gave no rate; install it ('apt-get install wrk'): \(text)")
         }
-        return rate
+        return (rate, requests)
     }
 
     private static func configuration(_ servers: String, _ store: String, _ group: String, _ sink: String) -> String {
@@ -139,7 +151,7 @@ struct ActionsCommand: AsyncParsableCommand {
         let sink = try ServingProcess.start("sink", ["sink"])
         defer { sink.stop() }
         let row = ActionsRow(
-            servers: broker.servers, sink: sink.address, directory: directory, events: events, partitions: partitions, recorded: recorded)
+            servers: broker.servers, sink: sink, directory: directory, events: events, partitions: partitions, recorded: recorded)
         try await row.fill()
         try options.finish(try await row.measure(runs: options.runs))
     }

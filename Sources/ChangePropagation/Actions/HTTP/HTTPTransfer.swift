@@ -3,7 +3,7 @@ import Foundation
 
 /// One exchange under way: libcurl's handle, and what the answer has said so far. Lives on the engine's thread.
 ///
-/// Each has a handle of its own, which costs nothing that can be measured: a handle that is used again has still, in libcurl up to 7.88, a pointer
+/// Each has a handle of its own, which costs a few per cent at most (Docs/Performance.md): a handle that is used again has still, in libcurl up to 7.88, a pointer
 /// into the headers of the answer before, which were freed, and follows it when the next answer begins with a folded header.
 final class HTTPTransfer {
     typealias Done = CheckedContinuation<HTTPExchange.Outcome, Never>
