@@ -166,22 +166,27 @@ private struct JSONParser {
     private mutating func string() throws(JSONFailure) -> String {
         let start = at + 1
         at = start
+        var bits: UInt8 = 0
         while at < bytes.count {
             let byte = bytes[at]
             if byte == UInt8(ascii: "\"") {
-                let text = try utf8(bytes[start..<at])
+                let text = try string(in: start..<at, isASCII: bits < 0x80)
                 at += 1
                 return text
             }
             if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
             guard byte >= 0x20 else { throw failure("a control character stands in a string") }
+            bits |= byte
             at += 1
         }
         throw failure("it ends too early")
     }
 
-    private func utf8(_ slice: Slice<UnsafeRawBufferPointer>) throws(JSONFailure) -> String {
-        guard let text = String(validating: UnsafeRawBufferPointer(rebasing: slice), as: UTF8.self) else { throw failure("a string is not UTF-8") }
+    private func string(in range: Range<Int>, isASCII: Bool) throws(JSONFailure) -> String {
+        let slice = UnsafeRawBufferPointer(rebasing: bytes[range])
+        // Nothing in it can be wrong, and looking for it takes as long as all the rest.
+        if isASCII { return String(decoding: slice, as: UTF8.self) }
+        guard let text = String(validating: slice, as: UTF8.self) else { throw failure("a string is not UTF-8") }
         return text
     }
 

@@ -235,7 +235,7 @@ extension GroupWorker {
 
     /// Whether the partition was given to this datacenter and the assignment is not stable yet.
     func isResuming(_ partition: TopicPartition) -> Bool {
-        guard let work = partitions[partition], let assignment = assignments[work.origin]?.assignment else { return false }
+        guard let origin = partitions[partition]?.origin, let assignment = assignments[origin]?.assignment else { return false }
         return assignment.owner(of: partition) == setup.datacenter && assignment.isResuming(partition)
     }
 
@@ -293,7 +293,8 @@ extension GroupWorker {
 
     /// Says once how a partition's place was found, when acting begins.
     func noticeActing(_ partition: TopicPartition) {
-        guard let work = partitions[partition], !work.isAnnounced, case .acting(let from, let method)? = work.planner?.phase else { return }
+        // Asked with every event: nothing of the work is copied for that.
+        guard partitions[partition]?.isAnnounced == false, let work = partitions[partition], case .acting(let from, let method)? = work.planner?.phase else { return }
         if work.tracker == nil { partitions[partition]?.beginTracking(limits) }
         partitions[partition]?.isAnnounced = true
         partitions[partition]?.holdLoggedAt = nil

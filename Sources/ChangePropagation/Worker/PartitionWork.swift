@@ -314,14 +314,14 @@ struct PartitionWork: Sendable {
     ///
     /// - Parameter now: monotonic nanoseconds.
     mutating func takeJob(now: UInt64 = .max) -> Job? {
-        guard !waiting.isEmpty, let tracker else { return nil }
+        guard !waiting.isEmpty, let isFull = tracker?.isFull else { return nil }
         switch stage {
         case .reading, .halting: break
         default: return nil
         }
-        guard !tracker.isFull else {
+        guard !isFull else {
             // The one record that holds everything back may go all the same: nothing else can move the prefix.
-            guard let oldest = tracker.oldestRunning?.offset,
+            guard let oldest = tracker?.oldestRunning?.offset,
                 let index = waiting.firstIndex(where: { $0.offset == oldest && $0.notBefore <= now })
             else { return nil }
             return start(index)
