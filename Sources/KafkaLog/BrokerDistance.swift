@@ -11,13 +11,14 @@ enum BrokerDistance {
     static let nearAnswer = Duration.milliseconds(1)
     /// Bytes of a partition in one fetch from close by. Elsewhere librdkafka's own default (1 MiB) holds.
     static let nearFetchBytes = 131_072
-    /// Bytes of a fetch of hundreds of partitions: librdkafka's own 50 MiB would be taken at once, and are in no cache, either.
-    static let nearFetchLimit = 8_388_608
     /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
-    /// (64 MiB, 100,000 records), which must last for a round trip.
-    static let nearQueue = ["queued.max.messages.kbytes": "8192", "queued.min.messages": "30000"]
-    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes), "fetch.max.bytes": String(nearFetchLimit)]) { $1 }
-    /// MiB that all consumers of a process together hold ready, and fetch at once: close by, and elsewhere, where a round trip has to be bridged.
+    /// (64 MiB, 100,000 records), which must last for a round trip. It bounds a whole fetch by that, too (`fetch.max.bytes`: else 50 MiB of hundreds of
+    /// partitions would be taken at once), or by `message.max.bytes` where that is more; set here, it would refuse a larger `message.max.bytes`.
+    static let nearQueue = ["queued.max.messages.kbytes": "\(nearQueueSize << 10)", "queued.min.messages": "30000"]
+    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
+    /// MiB that one consumer holds ready, close by and elsewhere (librdkafka's own default).
+    private static let nearQueueSize = 8, farQueueSize = 64
+    /// MiB that all consumers of a process hold ready together.
     private static let nearShared = 64, farShared = 256
     /// MiB that each has of it, at least: less would be a few partitions' fetch.
     private static let nearShare = 1, farShare = 4
@@ -56,13 +57,10 @@ enum BrokerDistance {
 
     /// Where many read beside each other, less for each of them than it would take alone.
     static func share(of sharers: Int, isNear: Bool) -> [String: String] {
-        let share = isNear ? max(nearShare, nearShared / max(1, sharers)) : max(farShare, farShared / max(1, sharers))
-        guard share << 20 < (isNear ? nearFetchLimit : ownFetchLimit) else { return [:] }
-        return ["queued.max.messages.kbytes": String(share << 10), "fetch.max.bytes": String(share << 20)]
+        let (all, least, alone) = isNear ? (nearShared, nearShare, nearQueueSize) : (farShared, farShare, farQueueSize)
+        let share = max(least, all / max(1, sharers))
+        return share < alone ? ["queued.max.messages.kbytes": String(share << 10)] : [:]
     }
-
-    /// librdkafka's own `fetch.max.bytes`.
-    private static let ownFetchLimit = 52_428_800
 
     /// The broker that is asked. One of the servers may be a list, as librdkafka takes it.
     static func first(of client: KafkaClientConfiguration) -> String? {

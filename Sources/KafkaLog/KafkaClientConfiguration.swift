@@ -59,7 +59,7 @@ public struct KafkaConsumerConfiguration: Sendable {
     /// Kafka's `partition.assignment.strategy`.
     public var assignmentStrategy: String
     /// Consumers of this process that read beside each other, this one among them; at least 1. What librdkafka holds ready for each, and fetches at once,
-    /// gets smaller with many of them (`queued.max.messages.kbytes`, `fetch.max.bytes`), unless `client` sets it.
+    /// gets smaller with many of them (`queued.max.messages.kbytes`), unless `client` sets it.
     public var sharers: Int
 
     public init(

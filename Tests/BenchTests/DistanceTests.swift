@@ -73,25 +73,39 @@ struct DistanceTests {
         #expect(trip.isNear == isNear)
     }
 
-    /// MiB, as librdkafka's `queued.max.messages.kbytes` and `fetch.max.bytes` get it; nil: what one consumer alone has.
+    /// MiB, as librdkafka's `queued.max.messages.kbytes` gets it; nil: what one consumer alone has.
     @Test(
         "Many consumers of a process have less each",
         arguments: [
-            (1, true, nil), (8, true, nil), (9, true, 7), (32, true, 2), (64, true, 1), (1000, true, 1), (1, false, nil), (5, false, nil), (6, false, 42),
+            (1, true, nil), (8, true, nil), (9, true, 7), (32, true, 2), (64, true, 1), (1000, true, 1), (1, false, nil), (4, false, nil), (5, false, 51),
             (64, false, 4), (1000, false, 4), (0, true, nil),
         ] as [(Int, Bool, Int?)])
     func shares(_ sharers: Int, _ isNear: Bool, _ share: Int?) {
-        let expected = share.map { ["queued.max.messages.kbytes": "\($0 * 1024)", "fetch.max.bytes": "\($0 * 1_048_576)"] }
-        #expect(BrokerDistance.share(of: sharers, isNear: isNear) == expected ?? [:])
+        #expect(BrokerDistance.share(of: sharers, isNear: isNear) == share.map { ["queued.max.messages.kbytes": "\($0 * 1024)"] } ?? [:])
     }
 
-    @Test("What is set by hand holds, however many there are")
+    @Test("Who sets how much a fetch brings has it measured no more, but shares what is held ready all the same")
     func setByHand() throws {
         var client = KafkaClientConfiguration(bootstrapServers: ["127.0.0.1:\(try freePort())"], settings: ["fetch.message.max.bytes": "1000"])
         #expect(KafkaConsumer.speedDefaults(for: client) == KafkaConsumer.speedDefaults)
         #expect(KafkaConsumer.speedDefaults(for: client, sharers: 100)["queued.max.messages.kbytes"] == "4096")
         // Nobody listens, so it is not known to be near.
         client.settings = [:]
-        #expect(KafkaConsumer.speedDefaults(for: client, sharers: 100)["fetch.max.bytes"] == "4194304")
+        #expect(KafkaConsumer.speedDefaults(for: client, sharers: 100)["queued.max.messages.kbytes"] == "4096")
+    }
+
+    @Test("Large records may be allowed, wherever the brokers are and however many read", arguments: [1, 100])
+    func largeRecords(_ sharers: Int) async throws {
+        let directory = try TemporaryDirectory()
+        let cluster = try await LocalKafkaCluster.start(.init(dataDirectory: directory.file("kafka"), brokers: [.init(port: try freePort())]))
+        var failure: (any Error)?
+        do {
+            for servers in [cluster.bootstrapServers, "127.0.0.1:\(try freePort())"] {
+                let client = KafkaClientConfiguration(bootstrapServers: [servers], settings: ["message.max.bytes": "60000000"])
+                try await KafkaConsumer(KafkaConsumerConfiguration(client: client, sharers: sharers)).close()
+            }
+        } catch { failure = error }
+        await cluster.stop()
+        if let failure { throw failure }
     }
 }

@@ -128,6 +128,7 @@ public struct ClusterLogs: Sendable {
         guard !starts.isEmpty else { return }
         var client = client
         client.settings.merge(settings) { _, own in own }
+        client.settings.raiseFetchLimit()
         let consumer = try KafkaConsumer(KafkaConsumerConfiguration(client: client))
         do {
             let cluster = try await admin.clusterID(timeout: max(.milliseconds(1), ContinuousClock.now.duration(to: deadline)))
@@ -159,5 +160,15 @@ public struct ClusterLogs: Sendable {
         }
         // Nobody waits for a connection to be closed in order: nothing was promised to the broker.
         Task.detached { try? await consumer.close(within: .seconds(1)) }
+    }
+}
+
+extension [String: String] {
+    /// librdkafka refuses a `fetch.max.bytes` below `message.max.bytes`, and a `receive.message.max.bytes` that is not 512 bytes more than that.
+    mutating func raiseFetchLimit() {
+        guard var limit = self["fetch.max.bytes"].flatMap({ Int($0) }) else { return }
+        if let largest = self["message.max.bytes"].flatMap({ Int($0) }), largest > limit { limit = largest }
+        self["fetch.max.bytes"] = String(limit)
+        if let room = self["receive.message.max.bytes"].flatMap({ Int($0) }), room < limit + 512 { self["receive.message.max.bytes"] = String(limit + 512) }
     }
 }
