@@ -35,12 +35,12 @@ struct ActionsRow {
         var sinkCPU: [[Double]] = [[], [], []]
         for run in 0...runs {
             Figures.note(run == 0 ? "warming up" : "run \(run) of \(runs)")
-            let begin = sinkSeconds
+            let begin = try sinkSeconds()
             let peer = try runWrk()
-            let afterWrk = sinkSeconds
+            let afterWrk = try sinkSeconds()
             let idle = Figures.cpuSeconds()
             let library = Double(events) / (try runCurl())
-            let afterCurl = sinkSeconds
+            let afterCurl = try sinkSeconds()
             let libraryCPU = (Figures.cpuSeconds() - idle) / Double(events) * 1e6
             let path = directory.appending(path: "store-\(run).db").path
             let yaml = Self.configuration(servers, path, "bench-\(run)", sink.address)
@@ -49,7 +49,7 @@ struct ActionsRow {
             if run > 0 {
                 wrk.append(peer.rate)
                 for (side, seconds, requests) in [
-                    (0, afterWrk - begin, peer.requests), (1, afterCurl - afterWrk, Double(events)), (2, sinkSeconds - afterCurl, Double(events)),
+                    (0, afterWrk - begin, peer.requests), (1, afterCurl - afterWrk, Double(events)), (2, try sinkSeconds() - afterCurl, Double(events)),
                 ] { sinkCPU[side].append(seconds / requests * 1e6) }
                 curl.append(library)
                 curlCPU.append(libraryCPU)
@@ -70,7 +70,10 @@ struct ActionsRow {
             ] + zip(["wrk", "C", "the worker"], sinkCPU).map { .init(what: "the sink, CPU for a request of \($0)", value: Figures.median($1), unit: " us") })
     }
 
-    private var sinkSeconds: Double { sink.meter.cpuSeconds ?? 0 }
+    private func sinkSeconds() throws -> Double {
+        guard let seconds = sink.meter.cpuSeconds else { throw Failure(description: "the sink's CPU time can't be read") }
+        return seconds
+    }
 
     /// Seconds that a C loop over the library that the worker uses takes for as many requests.
     private func runCurl() throws -> Double {

@@ -44,7 +44,7 @@ enum ChildRun {
         return try child.result(child.output.readDataToEndOfFile())
     }
 
-    /// The same, for a child that asks for more once, by a line (`askForMore`): then `more` is called, while it goes on.
+    /// The same, for a child that asks for more once, by a line (`askForMore`): it stands still while `more` is called, so that it finds all of it there.
     static func run(_ arguments: [String], within limit: Duration = .seconds(300), more: () async throws -> Void) async throws -> ChildResult {
         let child = try Child(arguments, within: limit)
         var data = Data()
@@ -56,10 +56,12 @@ enum ChildRun {
             guard !hasAsked, let end = data.firstIndex(of: UInt8(ascii: "\n")) else { continue }
             hasAsked = true
             data = Data(data[(end + 1)...])
+            kill(child.process.processIdentifier, SIGSTOP)
             do { try await more() } catch {
                 child.end()
                 throw error
             }
+            kill(child.process.processIdentifier, SIGCONT)
         }
         return try child.result(data)
     }
@@ -90,9 +92,9 @@ enum ChildRun {
         }
 
         func end() {
-            watchdog.cancel()
-            process.terminate()
+            kill(process.processIdentifier, SIGKILL)
             process.waitUntilExit()
+            watchdog.cancel()
         }
 
         /// After the end of its output, which ended in `data`.

@@ -22,9 +22,10 @@ struct GrowthCommand: AsyncParsableCommand {
     static let bound = 1.5
 
     func validate() throws {
-        guard partitions.count > 1, groups.count > 1, partitions.allSatisfy({ $0 > 1 }), groups.allSatisfy({ $0 > 0 }), records >= 100_000,
+        guard partitions.count > 1, groups.count > 1, partitions.allSatisfy({ $0 > 1 }), groups.allSatisfy({ $0 > 0 }), partitions == Set(partitions).sorted(),
+            groups == Set(groups).sorted(), records >= 100_000,
             events >= 100_000, groups.allSatisfy({ events / Int64($0) > Self.early }), size > 0, batchBytes >= 1000
-        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, records and events at least 100000, more than \(Self.early) events for each group, size at least 1, batch-bytes at least 1000") }
+        else { throw ValidationError("two numbers of partitions (2 or more) and of groups at least, from few to many, records and events at least 100000, more than \(Self.early) events for each group, size at least 1, batch-bytes at least 1000") }
     }
 
     func run() async throws {
@@ -67,8 +68,8 @@ struct GrowthCommand: AsyncParsableCommand {
         result.remark = "CPU is counted from assign() to the last record: what assigning so many partitions costs once is in it. What starting groups costs is not in their CPU per event."
     }
 
-    /// Each worker starts with a few events, which all of its groups have read before the others are written: starting a group costs the same however
-    /// many events there are.
+    /// Each worker starts with a few events, which all of its groups have read before the others are written, while it stands still: starting a group costs
+    /// the same however many events there are.
     private func workGroups(_ servers: String, _ directory: URL, _ result: inout RowResult) async throws {
         let recorded = try RecordedEvents(file: templates)
         var runs: [Int: [ChildResult]] = [:]

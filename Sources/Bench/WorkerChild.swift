@@ -3,6 +3,7 @@ import CBaseline
 import ChangePropagation
 import Foundation
 import Logging
+import Synchronization
 
 /// In a process of its own: a whole worker, until all its groups have read their events. What it has read is asked of its own metrics, so
 /// that nothing depends on how often it checkpoints.
@@ -17,8 +18,8 @@ struct WorkerChild: AsyncParsableCommand {
     /// Milliseconds between two looks at the metrics.
     @Option var interval: Int = 20
     @Flag var oneCore = false
-    /// So many of them are there when it begins. Once all groups have read those, the rest is asked for and only that is measured: what starting
-    /// costs is told apart. 0: all are there.
+    /// So many of them are there when it begins. Once all groups have read those, the rest is asked for, and reading that is measured: what starting costs
+    /// is told apart. 0: all are there.
     @Option var first: Int64 = 0
 
     private static let limit = Duration.seconds(240)
@@ -49,6 +50,7 @@ struct WorkerChild: AsyncParsableCommand {
     private func measure() async throws -> ChildResult {
         let deadline = ContinuousClock.now + Self.limit
         var began: (done: Int64, at: ContinuousClock.Instant, cpu: Double)?
+        let standstill = Standstill()
         while ContinuousClock.now < deadline {
             let done = Self.count(in: (try? PlainHTTP.get("/metrics", port: port)) ?? "")
             let (now, cpu) = (ContinuousClock.now, Figures.cpuSeconds())
@@ -58,7 +60,7 @@ struct WorkerChild: AsyncParsableCommand {
             }
             if done >= events, let began, done > began.done {
                 return ChildResult(
-                    records: done - began.done, bytes: 0, seconds: began.at.duration(to: now) / .seconds(1), cpuSeconds: cpu - began.cpu, peak: 0, steady: 0,
+                    records: done - began.done, bytes: 0, seconds: (standstill.end ?? began.at).duration(to: now) / .seconds(1), cpuSeconds: cpu - began.cpu, peak: 0, steady: 0,
                     startCPUSeconds: began.cpu)
             }
             try await Task.sleep(for: .milliseconds(interval))
@@ -72,6 +74,24 @@ struct WorkerChild: AsyncParsableCommand {
             return sum + Int64(value)
         }
     }
+}
+
+/// Notices when this process goes on after it was stopped (SIGCONT).
+private final class Standstill: @unchecked Sendable {
+    // @unchecked: `source` is not Sendable; after `init` only `deinit` touches it.
+    private let ended = Mutex<ContinuousClock.Instant?>(nil)
+    private let source: any DispatchSourceSignal
+
+    /// When that was; nil: never.
+    var end: ContinuousClock.Instant? { ended.withLock { $0 } }
+
+    init() {
+        source = DispatchSource.makeSignalSource(signal: SIGCONT, queue: DispatchQueue(label: "standstill"))
+        source.setEventHandler { [weak self] in self?.ended.withLock { $0 = .now } }
+        source.activate()
+    }
+
+    deinit { source.cancel() }
 }
 
 /// A GET of a local endpoint over a socket: a whole HTTP client would show in the memory that is measured.

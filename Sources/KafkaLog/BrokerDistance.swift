@@ -11,17 +11,30 @@ enum BrokerDistance {
     static let nearAnswer = Duration.milliseconds(1)
     /// Bytes of a partition in one fetch from close by. Elsewhere librdkafka's own default (1 MiB) holds.
     static let nearFetchBytes = 131_072
-    /// What librdkafka holds ready from close by: more would cost memory, and none of it would be in the cache. From afar its own defaults hold
-    /// (64 MiB, 100,000 records), which must last for a round trip. It bounds a whole fetch by that, too (`fetch.max.bytes`: else 50 MiB of hundreds of
-    /// partitions would be taken at once), or by `message.max.bytes` where that is more; set here, it would refuse a larger `message.max.bytes`.
-    static let nearQueue = ["queued.max.messages.kbytes": "\(nearQueueSize << 10)", "queued.min.messages": "30000"]
-    static let nearSettings = nearQueue.merging(["fetch.message.max.bytes": String(nearFetchBytes)]) { $1 }
-    /// MiB that one consumer holds ready, close by and elsewhere (librdkafka's own default).
-    private static let nearQueueSize = 8, farQueueSize = 64
-    /// MiB that all consumers of a process hold ready together.
-    private static let nearShared = 64, farShared = 256
-    /// MiB that each has of it, at least: less would be a few partitions' fetch.
-    private static let nearShare = 1, farShare = 4
+    /// Bytes of a fetch of hundreds of partitions: librdkafka's own 50 MiB would be taken at once, and are in no cache, either.
+    static let nearFetchLimit = 8_388_608
+    /// What librdkafka holds ready from close by before it stops to fetch: more would cost memory, and none of it would be in the cache. From afar its own
+    /// defaults hold, which must last for a round trip.
+    static let nearSettings = [
+        "queued.max.messages.kbytes": String(nearQueue.alone << 10), "queued.min.messages": String(nearRecords.alone), "fetch.message.max.bytes": String(nearFetchBytes),
+        "fetch.max.bytes": String(nearFetchLimit),
+    ]
+
+    /// Of something that is held ready: what all consumers of a process share, what each has at least, and what one has alone.
+    private struct Share {
+        let all: Int, least: Int, alone: Int
+
+        /// nil: as much as alone.
+        func of(_ sharers: Int) -> Int? {
+            let share = max(least, all / max(1, sharers))
+            return share < alone ? share : nil
+        }
+    }
+
+    /// MiB. What one has alone from afar is librdkafka's own default; less than the least would be a few partitions' fetch.
+    private static let nearQueue = Share(all: 64, least: 1, alone: 8), farQueue = Share(all: 256, least: 4, alone: 64)
+    /// Records: of small ones it is not the bytes that take memory.
+    private static let nearRecords = Share(all: 240_000, least: 5_000, alone: 30_000), farRecords = Share(all: 400_000, least: 10_000, alone: 100_000)
     /// What is not known by then is taken for far.
     private static let limit = Duration.milliseconds(150)
     private static let looks = 3
@@ -57,9 +70,10 @@ enum BrokerDistance {
 
     /// Where many read beside each other, less for each of them than it would take alone.
     static func share(of sharers: Int, isNear: Bool) -> [String: String] {
-        let (all, least, alone) = isNear ? (nearShared, nearShare, nearQueueSize) : (farShared, farShare, farQueueSize)
-        let share = max(least, all / max(1, sharers))
-        return share < alone ? ["queued.max.messages.kbytes": String(share << 10)] : [:]
+        var settings: [String: String] = [:]
+        if let size = (isNear ? nearQueue : farQueue).of(sharers) { settings["queued.max.messages.kbytes"] = String(size << 10) }
+        if let records = (isNear ? nearRecords : farRecords).of(sharers) { settings["queued.min.messages"] = String(records) }
+        return settings
     }
 
     /// The broker that is asked. One of the servers may be a list, as librdkafka takes it.

@@ -24,6 +24,14 @@ final class ClientHandle: @unchecked Sendable {
     /// Kept alive for librdkafka's wake-ups until the client is destroyed.
     private let wake: Unmanaged<ClientThread>
 
+    /// What librdkafka goes by, given or its own; nil: it doesn't know that setting.
+    func setting(_ name: String) -> String? {
+        var text = [CChar](repeating: 0, count: 512)
+        var size = text.count
+        guard rd_kafka_conf_get(rd_kafka_conf(client), name, &text, &size) == RD_KAFKA_CONF_OK else { return nil }
+        return string(fromNullTerminated: text)
+    }
+
     /// `settings` are used up on success only, as `rd_kafka_new` has it.
     init(
         _ type: rd_kafka_type_t, settings: consuming ClientSettings, context: CallbackContext, thread: ClientThread

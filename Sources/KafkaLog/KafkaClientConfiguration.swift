@@ -58,8 +58,8 @@ public struct KafkaConsumerConfiguration: Sendable {
     public var groupInstanceID: String?
     /// Kafka's `partition.assignment.strategy`.
     public var assignmentStrategy: String
-    /// Consumers of this process that read beside each other, this one among them; at least 1. What librdkafka holds ready for each, and fetches at once,
-    /// gets smaller with many of them (`queued.max.messages.kbytes`), unless `client` sets it.
+    /// Consumers of this process that read beside each other, this one among them; at least 1. With many of them less is held ready for each
+    /// (`queued.max.messages.kbytes`, `queued.min.messages`), unless `client` sets it. It is what holds when the consumer is made, and stays.
     public var sharers: Int
 
     public init(
@@ -126,6 +126,18 @@ struct ClientSettings: ~Copyable {
             try set(name, value)
         }
     }
+
+    /// Bounds a whole fetch where nobody has said how: as librdkafka does it, by what the queue may hold, and so that the largest record fits; and by what an
+    /// answer may be. librdkafka refuses settings of which one is too small for the other.
+    func fitFetchLimit() throws(KafkaLogError) {
+        guard let limit = number("fetch.max.bytes"), let queue = number("queued.max.messages.kbytes"), let largest = number("message.max.bytes"),
+            let answer = number("receive.message.max.bytes")
+        else { return }
+        try set("fetch.max.bytes", String(max(largest, min(limit, queue * 1024, answer - Self.answerHead))))
+    }
+
+    /// Bytes that an answer may have beside the records of a fetch (librdkafka's rule for `receive.message.max.bytes`).
+    private static let answerHead: Int64 = 512
 
     /// Secrets don't belong into error texts.
     private static func shown(_ value: String, of name: String) -> String {

@@ -108,6 +108,7 @@ public actor KafkaConsumer {
         if isKerberos, !Self.hasQueueBackoff { defaults["topic.metadata.refresh.interval.ms"] = Self.kerberosRefresh }
         defaults["partition.assignment.strategy"] = configuration.assignmentStrategy
         try settings.apply(client, defaults: defaults)
+        if client.settings["fetch.max.bytes"] == nil { try settings.fitFetchLimit() }
         if !Self.hasQueueBackoff, !isKerberos, let records = settings.number("queued.min.messages"), let size = settings.number("queued.max.messages.kbytes") {
             relief = QueueRelief(records: records, bytes: size * 1024)
         }

@@ -73,25 +73,52 @@ struct DistanceTests {
         #expect(trip.isNear == isNear)
     }
 
-    /// MiB, as librdkafka's `queued.max.messages.kbytes` gets it; nil: what one consumer alone has.
+    /// MiB and records; nil: what one consumer alone has.
     @Test(
         "Many consumers of a process have less each",
         arguments: [
-            (1, true, nil), (8, true, nil), (9, true, 7), (32, true, 2), (64, true, 1), (1000, true, 1), (1, false, nil), (4, false, nil), (5, false, 51),
-            (64, false, 4), (1000, false, 4), (0, true, nil),
-        ] as [(Int, Bool, Int?)])
-    func shares(_ sharers: Int, _ isNear: Bool, _ share: Int?) {
-        #expect(BrokerDistance.share(of: sharers, isNear: isNear) == share.map { ["queued.max.messages.kbytes": "\($0 * 1024)"] } ?? [:])
+            (1, true, nil, nil), (8, true, nil, nil), (9, true, 7, 26_666), (32, true, 2, 7_500), (64, true, 1, 5_000), (1000, true, 1, 5_000), (0, true, nil, nil),
+            (1, false, nil, nil), (4, false, nil, nil), (5, false, 51, 80_000), (64, false, 4, 10_000), (1000, false, 4, 10_000),
+        ] as [(Int, Bool, Int?, Int?)])
+    func shares(_ sharers: Int, _ isNear: Bool, _ size: Int?, _ records: Int?) {
+        let share = BrokerDistance.share(of: sharers, isNear: isNear)
+        #expect(share["queued.max.messages.kbytes"] == size.map { "\($0 * 1024)" } && share["queued.min.messages"] == records.map(String.init))
+        #expect(share.count == (size == nil ? 0 : 2))
     }
 
-    @Test("Who sets how much a fetch brings has it measured no more, but shares what is held ready all the same")
-    func setByHand() throws {
-        var client = KafkaClientConfiguration(bootstrapServers: ["127.0.0.1:\(try freePort())"], settings: ["fetch.message.max.bytes": "1000"])
-        #expect(KafkaConsumer.speedDefaults(for: client) == KafkaConsumer.speedDefaults)
-        #expect(KafkaConsumer.speedDefaults(for: client, sharers: 100)["queued.max.messages.kbytes"] == "4096")
+    @Test("A consumer among many goes by its share, unless something else is set by hand; how much a fetch brings is not measured then")
+    func goesByIt() async throws {
         // Nobody listens, so it is not known to be near.
-        client.settings = [:]
-        #expect(KafkaConsumer.speedDefaults(for: client, sharers: 100)["queued.max.messages.kbytes"] == "4096")
+        let servers = ["127.0.0.1:\(try freePort())"]
+        func setting(_ name: String, of settings: [String: String], _ sharers: Int) async throws -> String? {
+            let consumer = try KafkaConsumer(KafkaConsumerConfiguration(client: .init(bootstrapServers: servers, settings: settings), sharers: sharers))
+            let value = await consumer.handle?.setting(name)
+            try await consumer.close()
+            return value
+        }
+        #expect(try await setting("queued.max.messages.kbytes", of: [:], 1) == "65536")
+        #expect(try await setting("queued.max.messages.kbytes", of: [:], 100) == "4096")
+        #expect(try await setting("queued.max.messages.kbytes", of: ["queued.max.messages.kbytes": "77"], 100) == "77")
+        #expect(try await setting("queued.min.messages", of: [:], 100) == "10000")
+        #expect(try await setting("fetch.max.bytes", of: [:], 1) == "52428800")
+        #expect(try await setting("fetch.max.bytes", of: [:], 100) == "4194304")
+        #expect(try await setting("fetch.max.bytes", of: ["fetch.max.bytes": "3000000"], 100) == "3000000")
+        #expect(KafkaConsumer.speedDefaults(for: .init(bootstrapServers: servers, settings: ["fetch.message.max.bytes": "1000"])) == KafkaConsumer.speedDefaults)
+    }
+
+    @Test(
+        "A fetch is bounded so that librdkafka takes all settings together",
+        arguments: [
+            ([:], "52428800"), (["fetch.max.bytes": "8388608"], "8388608"), (["fetch.max.bytes": "8388608", "queued.max.messages.kbytes": "1024"], "1048576"),
+            (["fetch.max.bytes": "8388608", "queued.max.messages.kbytes": "65536"], "8388608"), (["fetch.max.bytes": "8388608", "message.max.bytes": "60000000"], "60000000"),
+            (["queued.max.messages.kbytes": "1"], "1000000"), (["receive.message.max.bytes": "2000000"], "1999488"),
+            (["fetch.max.bytes": "8388608", "receive.message.max.bytes": "10000000"], "8388608"),
+        ] as [([String: String], String)])
+    func fits(_ given: [String: String], _ limit: String) throws {
+        let settings = ClientSettings()
+        for (name, value) in given { try settings.set(name, value) }
+        try settings.fitFetchLimit()
+        #expect(settings.number("fetch.max.bytes").map(String.init) == limit)
     }
 
     @Test("Large records may be allowed, wherever the brokers are and however many read", arguments: [1, 100])

@@ -132,7 +132,7 @@ struct LargePlanTests {
         let process = try process(cluster)
         guard let settings = process.configuration.datacenters[codfw] else { throw TestTimeout("no cluster") }
         return try process.groupWorker(
-            group, process.configuration.rules, settings, lookups: lookups, store: store,
+            group, process.configuration.rules, among: 1, settings, lookups: lookups, store: store,
             action: RuleAction { _, _ in .done(status: 200) })
     }
 }

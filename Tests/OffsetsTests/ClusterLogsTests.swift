@@ -34,6 +34,12 @@ struct ClusterLogsTests {
         let logs = try ClusterLogs(try #require(Datacenter("eqiad")), .init(bootstrap: servers, kafka: settings), identity: .record, timeout: .seconds(10), logger: Logger(label: "test"))
         let found = try await logs.records(at: [TopicPartition(topic: "t", partition: 0): 0], deadline: .now + .seconds(20))
         #expect(found.count == 1)
+        var scanned = 0
+        try await logs.scan([TopicPartition(topic: "t", partition: 0): 0], deadline: .now + .seconds(20)) { _, _ in
+            scanned += 1
+            return false
+        }
+        #expect(scanned == 1)
         await logs.close()
     }
 }

@@ -113,9 +113,9 @@ public struct Worker: Sendable {
         let parking = self.parking(producer)
         let claims = try await openClaims()
         defer { if let claims { Task { await claims.close() } } }
-        let fleet = WorkerFleet(logger: logger) { key, rules, count in
+        let fleet = WorkerFleet(logger: logger) { key, rules, groups in
             try groupWorker(
-                key.group, rules, role: key.role, of: count, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
+                key.group, rules, role: key.role, among: groups, cluster, lookups: lookups, store: store, action: action, parking: parking, claims: claims)
         }
         logger.info(
             "Working", metadata: [
@@ -232,14 +232,14 @@ public struct Worker: Sendable {
         return false
     }
 
-    /// The worker of one group, which has not touched anything yet. `count`: so many are there in this process.
+    /// The worker of one group, which has not touched anything yet. `groups`: so many has this process.
     func groupWorker(
-        _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, of count: Int = 1, _ cluster: WorkerConfiguration.ClusterSettings,
+        _ group: String, _ rules: [Rule], role: GroupWorker.Setup.Role = .events, among groups: Int, _ cluster: WorkerConfiguration.ClusterSettings,
         lookups: any ClusterLookups, store: any SharedStore, action: RuleAction, parking: Parking? = nil, claims: (any TransactionStore)? = nil
     ) throws -> GroupWorker {
         var setup = GroupWorker.Setup(configuration, group: group, rules: rules, role: role, workerName: Self.processName())
         setup.startMargin = httpSettings.connectTimeout
-        let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster, sharers: count))
+        let consumer = try KafkaConsumer(consumerConfiguration(setup.kafkaGroup, cluster, sharers: groups))
         return GroupWorker(
             setup, consumer: consumer, lookups: lookups, store: store, action: action, parking: parking, claims: claims, logger: logger)
     }

@@ -21,7 +21,7 @@ actor WorkerFleet {
         case stop
     }
 
-    /// Makes a worker that has not touched anything yet, one of so many.
+    /// Makes a worker that has not touched anything yet, in a process with so many groups.
     private let make: @Sendable (Key, [Rule], Int) throws -> GroupWorker
     private let logger: Logger
     private var members: [Key: Member] = [:]
@@ -48,11 +48,14 @@ actor WorkerFleet {
         return wanted
     }
 
+    /// Readers of retry topics don't count: they have little to do.
+    static func groups(of rules: [Rule]) -> Int { Set(rules.map(\.group)).count }
+
     /// Works until `stop`, or until a worker ends by itself: a supervisor's restart is better than half a worker. Throws why that was.
     func run(_ rules: [Rule]) async throws {
         guard !isStopping else { return }
         let wanted = Self.wanted(rules)
-        let workers = try wanted.map { ($0.key, try make($0.key, $0.value, wanted.count)) }
+        let workers = try wanted.map { ($0.key, try make($0.key, $0.value, Self.groups(of: rules))) }
         for (key, worker) in workers.sorted(by: { $0.0 < $1.0 }) { start(key, worker) }
         var failure: (any Error)?
         for await event in events {
@@ -91,7 +94,7 @@ actor WorkerFleet {
         if let key = wanted.keys.first(where: leaving.contains) {
             throw Refusal(description: "group \(key.group) is still ending since the last reload; try again")
         }
-        let fresh = try wanted.filter { members[$0.key] == nil }.map { ($0.key, try make($0.key, $0.value, wanted.count)) }
+        let fresh = try wanted.filter { members[$0.key] == nil }.map { ($0.key, try make($0.key, $0.value, Self.groups(of: rules))) }
         for (key, member) in members {
             if let rules = wanted[key] { await member.worker.replace(rules) } else {
                 leaving.insert(key)

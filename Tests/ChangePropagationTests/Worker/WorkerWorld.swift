@@ -153,7 +153,7 @@ final class WorkerWorld: Sendable {
         let producer = FaultyProducer(try KafkaProducer(process.producerConfiguration(cluster)), parked, mirror: clusters[Self.codfw], datacenter)
         let workers = try Worker.roles(of: configuration.rules).map { role in
             try process.groupWorker(
-                Self.group, configuration.rules, role: role, cluster, lookups: counted, store: store, action: action,
+                Self.group, configuration.rules, role: role, among: 1, cluster, lookups: counted, store: store, action: action,
                 parking: process.parking(producer))
         }
         let task = Task {
