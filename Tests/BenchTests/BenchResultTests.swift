@@ -31,6 +31,11 @@ struct BenchResultTests {
         // Its rules' connections: open while it acts, which it does more and more often.
         let busy = SoakVerdict(Self.samples({ _ in 60 }, { Int($0 / 15) % 4 < Int($0 / 100) % 3 + 1 ? 105 : 51 }), parts: [Self.worker])
         #expect(busy.complaints.isEmpty, "\(busy.complaints)")
+        // Without the work for a while early, and with it all the time late.
+        let away = SoakVerdict(Self.samples({ _ in 60 }, { (110..<130).contains($0.truncatingRemainder(dividingBy: 300)) ? 51 : 105 }), parts: [Self.worker])
+        #expect(away.complaints == [] && away.lines.first?.contains("51 to 105 -> 105 to 105") == true, "\(away.lines)")
+        let both = SoakVerdict(Self.samples({ _ in 60 }, { (Int($0 / 15) % 2 == 0 ? 105 : 51) + $0 / 4 }), parts: [Self.worker])
+        #expect(both.complaints.count == 2)
     }
 
     @Test("a run in which no process lived long enough is not called flat")
